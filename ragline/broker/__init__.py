@@ -1,0 +1,88 @@
+"""Durable queues between a door and its worker: one interface, chosen by a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Poison(Exception):
+    """Raised by a handler: the message can never be handled, so it is parked at once with this reason."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in a consumer's hands. Equal keys are handled one after the other, in order."""
+
+    id: str
+    body: bytes
+    key: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message to publish; equal keys keep their order, an empty key has none."""
+
+    body: bytes
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that was given up, and why. ``parked_at`` is seconds since the epoch."""
+
+    id: str
+    body: bytes
+    key: str
+    attempts: int
+    reason: str
+    parked_at: float
+
+
+Handler = Callable[[Message], Awaitable[None]]
+
+
+class Consumer(Protocol):
+    """A running consumer."""
+
+    async def stop(self) -> None:
+        """Take no more messages, let those in hand finish, give back what does not."""
+        ...
+
+
+class Broker(Protocol):
+    """At-least-once delivery: a message is gone only once its handler returned.
+
+    A handler that raises is called again after a growing delay, ``max_attempts`` times in all; then the
+    message is parked as a dead letter. A consumer that dies gives its messages back.
+    """
+
+    async def publish(self, queue: str, messages: Sequence[NewMessage]) -> None:
+        """Return when all of them are durable; all or none. Raises Overloaded when the queue is full."""
+        ...
+
+    async def consume(self, queue: str, handler: Handler, *, concurrency: int) -> Consumer:
+        """Handle messages, at most ``concurrency`` at a time, until the consumer is stopped."""
+        ...
+
+    async def depth(self, queue: str) -> int:
+        """Messages waiting or in hand."""
+        ...
+
+    async def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
+        """The parked messages, oldest first."""
+        ...
+
+    async def replay(self, queue: str, ids: Sequence[str] = ()) -> int:
+        """Put parked messages (all, if no ids are given) back in the queue; returns how many."""
+        ...
+
+    async def purge(self, queue: str, ids: Sequence[str] = ()) -> int:
+        """Forget parked messages (all, if no ids are given); returns how many."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
+        ...

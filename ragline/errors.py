@@ -1,0 +1,193 @@
+"""Every failure a caller can see, with its gRPC and its HTTP status: one table, read both ways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import grpc
+
+PROBLEM_TYPE = "about:blank"
+
+
+class RaglineError(Exception):
+    """A failure that a caller may see.
+
+    ``detail`` is one sentence that says what is wrong and the way out. ``field`` names the offending
+    input (``documents[3].text``); ``errors`` lists several such fields. ``retry_after_s`` is in seconds.
+    """
+
+    grpc_status: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    http_status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        field: str | None = None,
+        errors: tuple[Mapping[str, str], ...] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors or (({"field": field, "detail": detail},) if field else ())
+        self.retry_after_s = retry_after_s
+
+    def problem(self, instance: str = "") -> dict[str, Any]:
+        """The RFC 9457 problem document; ``instance`` is the request id."""
+        body: dict[str, Any] = {
+            "type": PROBLEM_TYPE,
+            "title": self.title,
+            "status": self.http_status,
+            "detail": self.detail,
+        }
+        if instance:
+            body["instance"] = instance
+        if self.errors:
+            body["errors"] = [dict(error) for error in self.errors]
+        return body
+
+    def to_bytes(self) -> bytes:
+        """What travels beside the gRPC status, so that the caller gets the same error again."""
+        return json.dumps({"errors": [dict(e) for e in self.errors], "retry_after_s": self.retry_after_s}).encode()
+
+
+class InvalidRequest(RaglineError):
+    """The request is wrong in itself; sending it again will not help."""
+
+    grpc_status = grpc.StatusCode.INVALID_ARGUMENT
+    http_status = 400
+    title = "Invalid request"
+
+
+class Unauthenticated(RaglineError):
+    """No valid credential came with the request."""
+
+    grpc_status = grpc.StatusCode.UNAUTHENTICATED
+    http_status = 401
+    title = "Not authenticated"
+
+
+class Forbidden(RaglineError):
+    """The credential does not allow this."""
+
+    grpc_status = grpc.StatusCode.PERMISSION_DENIED
+    http_status = 403
+    title = "Forbidden"
+
+
+class NotFound(RaglineError):
+    """The thing named does not exist."""
+
+    grpc_status = grpc.StatusCode.NOT_FOUND
+    http_status = 404
+    title = "Not found"
+
+
+class Conflict(RaglineError):
+    """The request contradicts what is stored."""
+
+    grpc_status = grpc.StatusCode.ALREADY_EXISTS
+    http_status = 409
+    title = "Conflict"
+
+
+class Mismatch(RaglineError):
+    """The system is not in the state that the request needs, such as another embedder's collection."""
+
+    grpc_status = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 412
+    title = "Precondition failed"
+
+
+class TooLarge(RaglineError):
+    """The request is over a limit; the detail names the limit and its setting."""
+
+    grpc_status = grpc.StatusCode.OUT_OF_RANGE
+    http_status = 413
+    title = "Too large"
+
+
+class Unsupported(RaglineError):
+    """The content is of a kind that nothing here reads."""
+
+    grpc_status = grpc.StatusCode.UNIMPLEMENTED
+    http_status = 415
+    title = "Unsupported content"
+
+
+class Overloaded(RaglineError):
+    """A queue is full; come back after ``retry_after_s``."""
+
+    grpc_status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class Cancelled(RaglineError):
+    """The caller went away."""
+
+    grpc_status = grpc.StatusCode.CANCELLED
+    http_status = 499
+    title = "Cancelled"
+
+
+class Unavailable(RaglineError):
+    """Something this needs does not answer; trying again later may work."""
+
+    grpc_status = grpc.StatusCode.UNAVAILABLE
+    http_status = 503
+    title = "Unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class TimedOut(RaglineError):
+    """The deadline passed before the work was done."""
+
+    grpc_status = grpc.StatusCode.DEADLINE_EXCEEDED
+    http_status = 504
+    title = "Timed out"
+
+
+class Internal(RaglineError):
+    """Anything else: the text is withheld from the caller and logged with its trace."""
+
+    def __init__(self, detail: str = "Something went wrong here; the log has the request id.") -> None:
+        super().__init__(detail)
+
+
+TABLE: tuple[type[RaglineError], ...] = (
+    InvalidRequest,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    Conflict,
+    Mismatch,
+    TooLarge,
+    Unsupported,
+    Overloaded,
+    Cancelled,
+    Unavailable,
+    TimedOut,
+    Internal,
+)
+BY_GRPC = {error.grpc_status: error for error in TABLE}
+BY_HTTP = {error.http_status: error for error in TABLE}
+
+
+def from_grpc(status: grpc.StatusCode, detail: str, extra: bytes = b"") -> RaglineError:
+    """The error that a gRPC status stands for; ``extra`` is what ``to_bytes`` gave on the other side."""
+    kind = BY_GRPC.get(status, Internal)
+    error = kind(detail or kind.title)
+    if extra:
+        fields = json.loads(extra)
+        error.errors = tuple(fields["errors"])
+        error.retry_after_s = fields["retry_after_s"]
+    return error

@@ -1,0 +1,97 @@
+"""Base of every Settings class: frozen, from the environment, an unknown or bad value stops the start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+SHARED_PREFIX = "RAGLINE_"
+ENV_FILE = Path(".env")
+
+S = TypeVar("S", bound="Settings")
+
+
+class SettingsError(Exception):
+    """A setting is unknown or bad; the text is one sentence for the person who starts the service."""
+
+
+class SharedSource(EnvSettingsSource):
+    """Reads ``RAGLINE_*`` for the fields that all services share."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Only the fields of ``Settings`` itself may come from the shared prefix."""
+        if field_name not in Settings.model_fields:
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
+
+
+class Settings(BaseSettings):
+    """What every service can be told. ``PREFIX_NAME`` wins over ``RAGLINE_NAME`` for the fields here."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data_dir: Path = Field(Path(".ragline"), description="folder of everything durable")
+    models_dir: Path = Field(
+        Path.home() / ".cache" / "ragline" / "models", description="folder of the model weights"
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
+    log_format: str = Field("json", pattern="^(json|text)$", description="json for machines, text for people")
+    threads: int = Field(0, ge=0, description="threads for models and indexes; 0 takes what the cgroup allows")
+    drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight get when the service stops")
+    max_message_mb: int = Field(128, ge=1, description="largest gRPC message, in MB")
+
+    prefixes: ClassVar[set[str]] = set()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given in code, then the service's own variables, then the shared ones."""
+        return init_settings, env_settings, SharedSource(settings_cls, env_prefix=SHARED_PREFIX)
+
+    @classmethod
+    def prefix(cls) -> str:
+        """The start of this class's variables, such as ``RERANKER_``."""
+        return cls.model_config.get("env_prefix", "")
+
+
+def load(settings: type[S], **values: Any) -> S:
+    """Settings from ``.env``, the environment and ``values`` (which win); raises SettingsError."""
+    for name, value in dotenv_values(ENV_FILE).items():
+        os.environ.setdefault(name, value or "")
+    refuse_unknown(settings)
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        raise SettingsError(sentence(settings, error)) from None
+
+
+def refuse_unknown(settings: type[Settings]) -> None:
+    """Raise for a variable that has the prefix and no field: a misspelt name is never silently ignored."""
+    prefix = settings.prefix()
+    known = {(prefix + name).upper() for name in settings.model_fields}
+    for name in os.environ:
+        if name.startswith(prefix) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
+            raise SettingsError(f"{name} is no setting; {hint}")
+
+
+def sentence(settings: type[Settings], error: ValidationError) -> str:
+    """One line that names each bad variable, what it held and why that is wrong."""
+    parts = []
+    for fault in error.errors():
+        name = settings.prefix() + "_".join(str(part) for part in fault["loc"]).upper()
+        parts.append(f"{name}={fault['input']!r} is no good: {fault['msg']}")
+    return "; ".join(parts)

@@ -1,0 +1,29 @@
+"""Fixtures that all tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from ragline.models import ModelStore
+from ragline.settings import Settings, SettingsError
+
+
+def pulled(model: str) -> Path:
+    """The folder of a catalogue model, fetched if need be; skips with the reason where it cannot be had."""
+    store = ModelStore(Settings().models_dir)
+    try:
+        return store.pull(model)
+    except SettingsError as error:
+        pytest.skip(f"no weights of {model}: {error}")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """Folder of all-MiniLM-L6-v2."""
+    return pulled("all-MiniLM-L6-v2")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Folder of SmolLM2-135M-Instruct (one .gguf file)."""
+    return pulled("SmolLM2-135M-Instruct")
