@@ -1,0 +1,1 @@
+"""Quality measurements anyone can repeat: `make eval EVAL_DATA=folder`."""

@@ -1,0 +1,65 @@
+"""Search quality over REST: sparse, dense, hybrid, and hybrid with the reranker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from eval.beir import Dataset
+from eval.metrics import ndcg, recall, reciprocal_rank
+from tests.suite import put
+
+SYSTEMS: Mapping[str, dict[str, Any]] = {
+    "sparse": {"mode": "sparse"},
+    "dense": {"mode": "dense"},
+    "hybrid": {"mode": "hybrid"},
+    "hybrid + reranker": {"mode": "hybrid", "rerank": True},
+}
+DOCUMENTS_A_REQUEST = 500
+QUERIES_A_REQUEST = 50
+DEPTH = 200  # passages asked for, so that 100 documents are left when passages of one document fall together
+
+
+def ingest(client: httpx.Client, data: Dataset) -> None:
+    """Put the corpus into a collection of the set's name; raises RuntimeError when a document is refused."""
+    rows = [{"id": key, **row} for key, row in data.corpus.items() if row["text"].strip() or row["title"].strip()]
+    rows = [{**row, "text": row["text"] if row["text"].strip() else row["title"]} for row in rows]
+    for start in range(0, len(rows), DOCUMENTS_A_REQUEST):
+        job = put(client, rows[start : start + DOCUMENTS_A_REQUEST], collection=data.name)
+        if job["errors"]:
+            raise RuntimeError(f"{len(job['errors'])} documents refused, the first: {job['errors'][0]}")
+
+
+def measure(client: httpx.Client, data: Dataset, limit: int) -> dict[str, dict[str, list[float]]]:
+    """Per system and metric, one value a query: ndcg@10, recall@100, mrr@10."""
+    queries = dict(list(data.queries.items())[:limit])
+    return {
+        name: evaluate(data, dict(rankings(client, data.name, queries, options)))
+        for name, options in SYSTEMS.items()
+    }
+
+
+def evaluate(data: Dataset, found: Mapping[str, list[str]]) -> dict[str, list[float]]:
+    """The metrics of one system's rankings."""
+    pairs = [(ranking, data.judgements[query]) for query, ranking in found.items()]
+    return {
+        "ndcg@10": [ndcg(ranking, grades) for ranking, grades in pairs],
+        "recall@100": [recall(ranking, grades) for ranking, grades in pairs],
+        "mrr@10": [reciprocal_rank(ranking, grades) for ranking, grades in pairs],
+    }
+
+
+def rankings(
+    client: httpx.Client, collection: str, queries: Mapping[str, str], options: Mapping[str, Any]
+) -> Iterator[tuple[str, list[str]]]:
+    """Each query's documents, best passage first."""
+    items = list(queries.items())
+    for start in range(0, len(items), QUERIES_A_REQUEST):
+        part = items[start : start + QUERIES_A_REQUEST]
+        body = {"queries": [text for _, text in part], "collection": collection, "top_k": DEPTH, **options}
+        answer = client.post("/retrieve", json=body)
+        answer.raise_for_status()
+        for (query, _), result in zip(part, answer.json()["results"], strict=True):
+            yield query, list(dict.fromkeys(passage["document_id"] for passage in result["passages"]))

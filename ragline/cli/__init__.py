@@ -1,0 +1,1 @@
+"""The command line ``ragline``: each command is a file; errors are one sentence."""

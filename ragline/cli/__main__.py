@@ -1,0 +1,190 @@
+"""The commands; each is a few lines over a module of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from ragline import settings as base
+from ragline.cli import doctor as doctors
+from ragline.cli import ingest as ingests
+from ragline.cli.client import Client, Failure
+from ragline.cli.settings import Settings
+from ragline.models import ModelStore
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask questions of your own documents.")
+models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
+app.add_typer(models, name="models")
+out = Console(highlight=False)
+
+Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+) -> None:
+    """Start all services in one process, with one REST port."""
+    for name, value in (("RAGLINE_HOST", host), ("RAGLINE_PORT", port)):
+        if value is not None:
+            os.environ[name] = str(value)
+    os.execv(sys.executable, [sys.executable, "-m", "services"])  # noqa: S606  # becomes the server: signals reach it
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to search.")],
+    collection: Collection = "default",
+) -> None:
+    """Send documents and wait until they can be found; unchanged files are skipped."""
+    files = ingests.find_files(paths)
+    if not files:
+        raise Failure(
+            f"No file to read in {', '.join(map(str, paths))}; known are {' '.join(sorted(ingests.SUFFIXES))}."
+        )
+    with client() as suite:
+        report = ingests.ingest(suite, collection, files)
+    for document, reason in report.errors:
+        out.print(f"[red]✗[/red] {escape(document)}: {escape(reason)}")
+    out.print(f"{report.sent} sent, {report.unchanged} unchanged, {len(report.errors)} failed")
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: str,
+    collection: Collection = "default",
+    top_k: TopK = 5,
+) -> None:
+    """Answer a question from the documents, with sources."""
+    body = {"query": question, "collection": collection, "top_k": top_k, "stream": True}
+    with client() as suite:
+        for event, data in suite.events("/generate", body):
+            if event == "token":
+                sys.stdout.write(data["text"])
+                sys.stdout.flush()
+            elif event == "done":
+                print_sources(data)
+
+
+@app.command()
+def search(
+    query: str,
+    collection: Collection = "default",
+    top_k: TopK = 5,
+    mode: Annotated[str, typer.Option(help="hybrid, dense or sparse.")] = "hybrid",
+    rerank: Annotated[bool, typer.Option(help="Let the reranker order the passages.")] = True,
+) -> None:
+    """Show the passages that fit a query best."""
+    body = {"query": query, "collection": collection, "top_k": top_k, "mode": mode, "rerank": rerank}
+    with client() as suite:
+        found = suite.post("/retrieve", body)
+    for number, passage in enumerate(found["passages"], 1):
+        out.print(f"[bold]{number}. {escape(place(passage))}[/bold]  {passage['score']:.3f}")
+        out.print(escape(passage["text"].strip()) + "\n")
+    if not found["passages"]:
+        out.print("Nothing found.")
+
+
+@app.command()
+def doctor() -> None:
+    """Look at what the suite stands on and say what is wrong."""
+    signs = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]·[/yellow]"}
+    findings = list(doctors.examine(settings()))
+    for finding in findings:
+        out.print(f"{signs[finding.fine]} {escape(finding.name)}: {escape(finding.detail)}")
+    if any(finding.fine is False for finding in findings):
+        raise typer.Exit(1)
+
+
+@models.command("list")
+def list_models() -> None:
+    """The catalogue, and what of it is here."""
+    for model in store().list():
+        out.print(
+            f"{model.id:24} {model.state:8} {model.size / 1e6:7.1f} MB  {model.licence:12} {escape(model.source)}"
+        )
+
+
+@models.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Model ids; all, if none is given.")] = None,
+) -> None:
+    """Fetch model weights and check their hashes."""
+    shelf = store()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    for name in names or [model.id for model in shelf.list()]:
+        with Progress(*columns, transient=True) as progress:
+            bar = progress.add_task(name, total=None)
+            folder = shelf.pull(
+                name, lambda done, total, bar=bar: progress.update(bar, completed=done, total=total)
+            )
+        out.print(f"[green]✓[/green] {name} in {folder}")
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Model ids; all, if none is given.")] = None,
+) -> None:
+    """Read every byte of the weights and compare hashes."""
+    shelf = store()
+    faults = [fault for name in names or [m.id for m in shelf.list()] for fault in shelf.verify(name)]
+    if faults:
+        raise Failure(" ".join(faults))
+    out.print("[green]✓[/green] all hashes agree")
+
+
+def settings() -> Settings:
+    """The command line's own settings."""
+    return base.load(Settings)
+
+
+def client() -> Client:
+    """A client of the suite that the settings name."""
+    return Client(settings().base_url)
+
+
+def store() -> ModelStore:
+    """The model weights on this machine."""
+    return ModelStore(settings().models_dir)
+
+
+def place(passage: dict[str, Any]) -> str:
+    """Where a passage stands: document, and page if it has one."""
+    page = f", page {passage['page']}" if passage.get("page") else ""
+    return f"{passage['title'] or passage['document_id']} ({passage['document_id']}{page})"
+
+
+def print_sources(answer: dict[str, Any]) -> None:
+    """The citations below a streamed answer."""
+    out.print("\n")
+    for citation in answer["citations"]:
+        page = f", page {citation['page']}" if citation.get("page") else ""
+        out.print(
+            f"{escape(citation['marker'])} {escape(citation['document_id'])}{page}: “{escape(citation['quote'])}”"
+        )
+    if answer["degraded"]:
+        out.print(f"[yellow]went without: {', '.join(answer['degraded'])}[/yellow]")
+
+
+def main() -> None:
+    """The entry point: an expected failure is one sentence and exit status 1."""
+    try:
+        app()
+    except (Failure, base.SettingsError) as failure:
+        Console(stderr=True, highlight=False).print(f"[red]ragline:[/red] {escape(str(failure))}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""What the command line and the all-in-one can be told."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from ragline import settings
+
+
+class Settings(settings.Settings):
+    """``RAGLINE_*``: where the one REST port is, for the server and for its clients."""
+
+    model_config = SettingsConfigDict(env_prefix="RAGLINE_")
+
+    host: str = Field("127.0.0.1", description="address that the all-in-one listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that the all-in-one listens on")
+    url: str = Field("", description="where the command line finds the suite; empty means host and port above")
+    log_format: str = Field("text", pattern="^(json|text)$", description="json for machines, text for people")
+    log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="least level logged")
+
+    @property
+    def base_url(self) -> str:
+        """The REST door, without a slash at its end."""
+        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")

@@ -1,0 +1,58 @@
+"""Writes .env.example from the Settings classes: every setting, what it is for, and its default."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from ragline.cli.settings import Settings as SuiteSettings
+from ragline.settings import Settings
+from services.generator.settings import Settings as GeneratorSettings
+from services.preprocess.settings import Settings as PreprocessSettings
+from services.reranker.settings import Settings as RerankerSettings
+from services.retriever.settings import Settings as RetrieverSettings
+
+CLASSES: tuple[type[Settings], ...] = (
+    SuiteSettings,
+    PreprocessSettings,
+    RetrieverSettings,
+    RerankerSettings,
+    GeneratorSettings,
+)
+HEAD = """# Every setting with its default. Copy to .env and uncomment what you change.
+# Built by `make env-example`; a misspelt name or a bad value stops the start.
+# RAGLINE_DATA_DIR and the other shared names hold for all services; PREPROCESS_DATA_DIR and so on win over them.
+"""
+
+
+def render() -> str:
+    """The whole file."""
+    return HEAD + "".join(f"\n{line}" for settings in CLASSES for line in section(settings)) + "\n"
+
+
+def section(settings: type[Settings]) -> Iterator[str]:
+    """The lines of one class; what all services share stands in the first section only."""
+    yield f"# --- {settings.prefix().rstrip('_').lower()}: {(settings.__doc__ or '').splitlines()[0]}"
+    for name, field in settings.model_fields.items():
+        if settings is SuiteSettings or name not in Settings.model_fields:
+            yield f"# {field.description}"
+            yield f"# {(settings.prefix() + name).upper()}={shown(field.get_default(call_default_factory=True))}"
+    yield ""
+
+
+def shown(value: Any) -> str:
+    """The default as it would be written in the environment."""
+    if isinstance(value, SecretStr) or value is None:
+        return ""
+    if isinstance(value, Path):
+        return str(value).replace(str(Path.home()), "~")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
