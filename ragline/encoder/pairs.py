@@ -1,0 +1,59 @@
+"""Classifies pairs of texts, such as a query and a passage, without PyTorch: a cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragline.encoder import heads
+from ragline.encoder.architecture import architecture, document
+from ragline.encoder.encoder import token_limit
+from ragline.encoder.fingerprint import fingerprint
+from ragline.encoder.graph import Graph
+from ragline.encoder.layers import Layers
+from ragline.encoder.safetensors import Weights
+from ragline.encoder.session import Session
+from ragline.encoder.tokenizer import FILE, Tokenizer, Tokens
+
+
+@dataclass(frozen=True)
+class PairClassifier:
+    """A BERT-family sequence classifier; its methods may be called from several threads at once."""
+
+    name: str
+    labels: int
+    max_tokens: int
+    fingerprint: str
+    tokenizer: Tokenizer
+    session: Session
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int, max_tokens: int | None = None) -> PairClassifier:
+        """The classifier of a model folder in the Hugging Face layout; options and errors as ``Encoder.open``."""
+        model = architecture(document(folder / "config.json"), folder)
+        weights, graph = Weights(folder), Graph()
+        encoded = Layers(graph, weights, model).build(pairs=True)
+        labels = heads.classifier(graph, encoded, weights, model)
+        limit = token_limit(folder, encoded.positions, max_tokens)
+        return cls(
+            name=folder.name,
+            labels=labels,
+            max_tokens=limit,
+            fingerprint=fingerprint([*weights.files, folder / FILE], model, labels, limit),
+            tokenizer=Tokenizer(folder, limit=limit, pairs=True),
+            session=Session(graph, threads=threads),
+        )
+
+    def tokenize(self, query: str, texts: Sequence[str]) -> list[Tokens]:
+        """The query beside each text, ``max_tokens`` word pieces at most; offsets are within each text."""
+        return self.tokenizer.pairs(query, texts)
+
+    def score(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Raw logits, float32 (n, labels), in one run; what they mean is the model's affair."""
+        if not batch:
+            return np.zeros((0, self.labels), np.float32)
+        return self.session.run(batch, ["logits"])[0]
