@@ -80,6 +80,11 @@ class Architecture:
     first_position: int
 
     @property
+    def two_segments(self) -> bool:
+        """Whether the second text of a pair has a type of its own; the shifted families are trained without."""
+        return self.family not in SHIFTED
+
+    @property
     def names(self) -> Names:
         """Where the tensors lie."""
         return FAMILIES[self.family]
@@ -119,10 +124,18 @@ def architecture(config: Mapping[str, Any], source: Path) -> Architecture:
             layers=int(config["n_layers" if distil else "num_hidden_layers"]),
             epsilon=1e-12 if distil else float(config.get("layer_norm_eps", 1e-12)),
             activation=ACTIVATIONS[act],
-            first_position=int(config.get("pad_token_id") or 0) + 1 if family in SHIFTED else 0,
+            first_position=first_position(family, config),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"the config.json of {source} lacks or misstates {error}; fetch it again.") from None
+
+
+def first_position(family: str, config: Mapping[str, Any]) -> int:
+    """The row of the position table that the first token has."""
+    if family not in SHIFTED:
+        return 0
+    padding = config.get("pad_token_id")
+    return 2 if family == "mpnet" or padding is None else int(padding) + 1
 
 
 def refuse_variants(config: Mapping[str, Any], source: Path) -> None:

@@ -71,7 +71,7 @@ class Layers:
         width = words.shape[1]
         table = self.array("embeddings.position_embeddings.weight", None, width)[self.model.first_position :]
         types, segment, kind = self.types(width), "", ""
-        if types is not None and pairs and len(types) > 1:
+        if types is not None and pairs and self.model.two_segments:
             segment, kind = g.input("token_type_ids", "batch", "length"), g.weight(types)
         elif types is not None:
             table = table + types[0]
