@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError, validate_call
 
@@ -30,15 +30,39 @@ def load(package: str, name: str, parts: Any, options: Mapping[str, Any] | None 
     """
     factory = find(package, name)
     given = dict(options or {})
-    accepted = [p for p in inspect.signature(factory).parameters if p != "parts"]
+    accepted, anything = options_of(factory)
     unknown = sorted(set(given) - set(accepted))
-    if unknown:
+    if unknown and not anything:
         raise SettingsError(f"{name} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}.")
     try:
-        return validate_call(config={"arbitrary_types_allowed": True})(factory)(parts, **given)
+        return validate_call(config={"arbitrary_types_allowed": True})(called(factory))(parts, **given)
     except ValidationError as error:
         fault = error.errors()[0]
         raise SettingsError(f"option {fault['loc'][-1]!r} of {name} is no good: {fault['msg']}") from None
+
+
+def options_of(factory: Any) -> tuple[list[str], bool]:
+    """The names of a factory's options, and whether it takes others too."""
+    parameters = [p for p in inspect.signature(factory).parameters.values() if p.name != "parts"]
+    named = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return named, len(named) < len(parameters)
+
+
+def called(factory: Any) -> Callable[..., Any]:
+    """The factory as a function, which is all that ``validate_call`` takes: of a class, its construction."""
+    if not inspect.isclass(factory):
+        return cast("Callable[..., Any]", factory)
+
+    def construct(*args: Any, **options: Any) -> Any:
+        return factory(*args, **options)
+
+    signature = inspect.signature(factory)
+    construct.__module__ = factory.__module__  # where its annotations are looked up
+    construct.__annotations__ = {
+        p.name: p.annotation for p in signature.parameters.values() if p.annotation is not p.empty
+    }
+    construct.__signature__ = signature  # type: ignore[attr-defined]
+    return construct
 
 
 def find(package: str, name: str) -> Any:
@@ -46,7 +70,10 @@ def find(package: str, name: str) -> Any:
     role = package.rpartition(".")[2]
     if ":" in name:
         module, _, attribute = name.partition(":")
-        return getattr(imported(module, name), attribute)
+        found = getattr(imported(module, name), attribute, None)
+        if found is None:
+            raise SettingsError(f"{name} is no good: {module} has no {attribute or 'such name'}.")
+        return found
     shipped = names(package)
     if name in shipped:
         return imported(f"{package}.{name}", name).load
