@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ragline.backends import load
+from ragline.urls import parse
+
+SCHEMES = ("memory", "sqlite")
+
 
 class Cache(Protocol):
     """Bytes by key. A cache never raises for being away: a failed read is a miss, a failed write is dropped."""
@@ -24,3 +29,13 @@ class Cache(Protocol):
     async def close(self) -> None:
         """Let go of files and connections."""
         ...
+
+
+def open(url: str) -> Cache:  # noqa: A001 - read as ragline.cache.open
+    """The cache that a URL names: ``memory://?max_mb=256``, ``sqlite:///path/to/cache.db?max_mb=4096``.
+
+    Raises SettingsError for an unknown scheme or a bad option.
+    """
+    location = parse(url, SCHEMES)
+    cache: Cache = load(__name__, location.scheme, location, location.options)
+    return cache
