@@ -32,7 +32,7 @@ def reference(model: Any, batch: list[Tokens], *, types: bool) -> Any:
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

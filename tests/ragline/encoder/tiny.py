@@ -64,7 +64,7 @@ def save(folder: Path, family: str, *, labels: int = 0, **more: Any) -> Any:
     torch.manual_seed(1)
     options = {"num_labels": labels} if labels else {}
     config = AutoConfig.for_model(family, **sizes(family, **options, **more))
-    kind = AutoModelForSequenceClassification if labels else AutoModel
+    kind: Any = AutoModelForSequenceClassification if labels else AutoModel
     model = kind.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
