@@ -6,6 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ragline.backends import load
+from ragline.urls import parse
+
+SCHEMES = ("sqlite",)
+
 
 class Poison(Exception):
     """Raised by a handler: the message can never be handled, so it is parked at once with this reason."""
@@ -86,3 +91,13 @@ class Broker(Protocol):
     async def close(self) -> None:
         """Let go of files and connections."""
         ...
+
+
+def open(url: str) -> Broker:  # noqa: A001 - read as ragline.broker.open
+    """The broker that a URL names: ``sqlite:///path/to/queue.db?max_messages=100000``.
+
+    Raises SettingsError for an unknown scheme or a bad option.
+    """
+    location = parse(url, SCHEMES)
+    broker: Broker = load(__name__, location.scheme, location, location.options)
+    return broker

@@ -16,7 +16,7 @@ from ragline.urls import Location
 OVERHEAD = 250
 
 
-def load(_parts: Location, max_mb: PositiveInt = 256) -> Cache:
+def load(parts: Location, max_mb: PositiveInt = 256) -> Cache:
     """``memory://?max_mb=256``."""
     return MemoryCache(max_mb * 1_000_000)
 
