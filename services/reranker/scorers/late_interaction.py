@@ -1,0 +1,122 @@
+"""Late interaction over the embedder's own token vectors: the default scorer, milliseconds where they were kept.
+
+IDF-weighted MaxSim (Khattab and Zaharia, "ColBERT", SIGIR 2020, with an encoder not trained for it), passages at
+one sign bit a dimension, plus the first stage's scores, which count more the longer the query is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ragline.encoder import Encoder
+from ragline.errors import Unavailable
+from ragline.token_vectors import PackedTokens
+from services.reranker.scorers import Candidate, Match, Parts, Statistics
+from services.reranker.scorers import _maxsim as maxsim
+from services.reranker.scorers._token_vectors import Keeping, QueryTokens, TokenVectors
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def load(
+    parts: Parts,
+    *,
+    model: str = "all-MiniLM-L6-v2",
+    max_tokens: int | None = None,
+    hybrid: Fraction = 0.1,
+    keep: bool = True,
+    keep_s: Positive = 86_400.0,
+    query_cache_mb: Annotated[int, Field(ge=0)] = 32,
+) -> LateInteraction:
+    """The scorer over ``model``: the embedder's, with its ``max_tokens``, finds what the embedder kept.
+
+    ``hybrid`` is the weight of the first stage's scores for a short query (0: MaxSim alone). ``keep`` reads and
+    writes passages' token vectors in the cache, for ``keep_s`` seconds; ``query_cache_mb`` bounds the memory for
+    queries asked lately. Raises SettingsError for a model that cannot be had or built.
+    """
+    encoder = Encoder.open(parts.model(model), threads=parts.threads, max_tokens=max_tokens)
+    keeping = Keeping(passages=keep, passage_ttl_s=keep_s, queries_mb=query_cache_mb)
+    return LateInteraction(TokenVectors(encoder, parts, keeping), parts, hybrid)
+
+
+class LateInteraction:
+    """Scores are weighted mean cosines, from -1 to 1, plus at most four times ``hybrid``."""
+
+    name = "late_interaction"
+
+    def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
+        self.vectors = vectors
+        self.pool = parts.pool
+        self.hybrid = hybrid
+
+    async def start(self) -> None:
+        """Begin to encode."""
+        self.vectors.batcher.start()
+
+    async def check(self) -> None:
+        """Raise Unavailable once nothing can be encoded any more."""
+        if not self.vectors.batcher.healthy:
+            raise Unavailable("The worker of the late_interaction scorer does not run; restart the reranker.")
+
+    async def close(self) -> None:
+        """Fail what waits and end the worker."""
+        await self.vectors.batcher.close()
+
+    async def score(
+        self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
+    ) -> Sequence[float]:
+        """One score a passage; the first stage's scores are used where the candidates have them."""
+        if not passages:
+            return []
+        asked, kept = await self.vectors.both(query, [passage.text for passage in passages])
+        scores = await self.pool.run(combined, asked, kept, passages, statistics, self.hybrid)
+        return [float(score) for score in scores]
+
+    async def explain(self, query: str, passages: Sequence[str]) -> Sequence[Sequence[Match]]:
+        """The piece of each passage that is most like each word of the query; no passage is encoded for it."""
+        if not passages:
+            return []
+        asked, kept = await self.vectors.both(query, passages)
+        offsets = await self.vectors.offsets(passages)
+        return await self.pool.run(
+            lambda: [matches(asked, packed, places) for packed, places in zip(kept, offsets, strict=True)]
+        )
+
+
+def combined(
+    query: QueryTokens,
+    kept: Sequence[PackedTokens],
+    passages: Sequence[Candidate],
+    statistics: Statistics | None,
+    hybrid: float,
+) -> npt.NDArray[np.float32]:
+    """The recipe: MaxSim with weighted query tokens, plus the first stage's scores by the query's length."""
+    rarity = maxsim.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
+    scores = maxsim.maxsim(query.vectors, maxsim.weights(rarity, query.words), [packed.bits for packed in kept])
+    first = maxsim.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
+    return scores + np.float32(maxsim.hybrid_weight(len(query.ids), hybrid)) * first
+
+
+def matches(query: QueryTokens, packed: PackedTokens, offsets: npt.NDArray[np.int32]) -> list[Match]:
+    """One match a word piece of the query that is a word; none in a passage without text."""
+    words = np.flatnonzero(query.words)
+    if not len(words) or not len(packed.bits) or not offsets.any():
+        return []
+    similar = maxsim.similarities(query.vectors[words], packed.bits)
+    places = similar.argmax(axis=1)
+    return [
+        Match(
+            start=int(offsets[place, 0]),
+            end=int(offsets[place, 1]),
+            query_start=int(query.offsets[word, 0]),
+            query_end=int(query.offsets[word, 1]),
+            similarity=float(similar[row, place]),
+        )
+        for row, (word, place) in enumerate(zip(words, places, strict=True))
+    ]
