@@ -1,0 +1,59 @@
+"""What the reranker can be told: RERANKER_* variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from ragline import settings
+
+
+class Choice(BaseModel):
+    """A scorer to load: its file's name, an entry point or module:Class, and its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scorer: str
+    options: dict[str, Any] = {}
+
+
+class Settings(settings.Settings):
+    """Settings of the reranker."""
+
+    model_config = SettingsConfigDict(env_prefix="RERANKER_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
+    port: int = Field(8003, ge=0, le=65535, description="port of REST; 0 takes a free one")
+    grpc_port: int = Field(50053, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
+
+    scorer: str = Field(
+        "late_interaction",
+        min_length=1,
+        description="what scores passages: late_interaction, overlap, cross_encoder, sentence_transformer, "
+        "or a module:Class of your own",
+    )
+    scorer_options: dict[str, Any] = Field(default={}, description="options of the scorer, as JSON")
+    extra_scorers: dict[str, Choice] = Field(
+        default={},
+        description="more scorers that a request may choose, as JSON: names, or name to "
+        '{"scorer": …, "options": {…}}',
+    )
+    cache_url: str = Field(
+        "", description="cache of the passages' token vectors, shared with preprocess; empty: a file in data_dir"
+    )
+
+    max_passages: int = Field(1000, ge=1, description="most passages in a request")
+    max_passage_chars: int = Field(100_000, ge=1, description="longest passage, in characters")
+    max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
+    max_total_chars: int = Field(10_000_000, ge=1, description="most characters of all passages of a request")
+    max_waiting: int = Field(256, ge=1, description="most rerankings at work or waiting; one more is refused")
+    max_batch_tokens: int = Field(8192, ge=1, description="most word pieces in one run of a model")
+    max_queue_tokens: int = Field(262_144, ge=1, description="most word pieces that wait for a model")
+
+    @field_validator("extra_scorers", mode="before")
+    @classmethod
+    def names(cls, value: Any) -> Any:
+        """A list of names stands for scorers without options, each called by its own name."""
+        return {name: {"scorer": name} for name in value} if isinstance(value, list) else value
