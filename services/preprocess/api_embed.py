@@ -76,8 +76,9 @@ def router(embedding: Embedding, limits: Limits) -> APIRouter:
     )
     async def embed(request: EmbedRequest) -> Response:
         """Embed; a single text goes ahead of lists."""
+        alone = isinstance(request.input, str)
         texts = [request.input] if isinstance(request.input, str) else request.input
-        check(texts, request.input, limits)
+        check(texts, limits, alone=alone)
         lane = QUERY if len(texts) == 1 else PASSAGE
         result = await embedding.embed(texts, lane=lane, lasting=False)
         body: dict[str, Any] = {
@@ -94,12 +95,12 @@ def router(embedding: Embedding, limits: Limits) -> APIRouter:
     return routes
 
 
-def check(texts: list[str], given: str | list[str], limits: Limits) -> None:
+def check(texts: list[str], limits: Limits, *, alone: bool) -> None:
     """Raise InvalidRequest for nothing to embed, TooLarge for too much."""
     if not texts:
         raise InvalidRequest("input is an empty list; send at least one text.", field="input")
-    limits.check(texts, field="input")
+    limits.check(texts, field="input", alone=alone)
     for at, text in enumerate(texts):
         if not text:
-            field = "input" if isinstance(given, str) else f"input[{at}]"
+            field = "input" if alone else f"input[{at}]"
             raise InvalidRequest(f"{field} is empty; leave it out or send a text.", field=field)

@@ -15,8 +15,8 @@ class Limits:
     max_inputs: int = 1024
     max_chars: int = 100_000
 
-    def check(self, texts: Sequence[str], *, field: str) -> None:
-        """Raise TooLarge naming the field and the limit."""
+    def check(self, texts: Sequence[str], *, field: str, alone: bool = False) -> None:
+        """Raise TooLarge naming the field and the limit; ``alone``: the field is the one text, not a list."""
         if len(texts) > self.max_inputs:
             raise TooLarge(
                 f"{field} has {len(texts)} texts; send at most {self.max_inputs} at once (PREPROCESS_MAX_INPUTS).",
@@ -24,8 +24,9 @@ class Limits:
             )
         for at, text in enumerate(texts):
             if len(text) > self.max_chars:
+                name = field if alone else f"{field}[{at}]"
                 raise TooLarge(
-                    f"{field}[{at}] has {len(text)} characters; send at most {self.max_chars} in one text "
+                    f"{name} has {len(text)} characters; send at most {self.max_chars} in one text "
                     "(PREPROCESS_MAX_CHARS).",
-                    field=f"{field}[{at}]",
+                    field=name,
                 )
