@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import grpc
 
 PROBLEM_TYPE = "about:blank"
+MAX_EXTRA_BYTES = 16_384  # what goes beside a gRPC status is metadata, and that is bounded on the way
 
 
 class RaglineError(Exception):
@@ -50,8 +51,16 @@ class RaglineError(Exception):
         return body
 
     def to_bytes(self) -> bytes:
-        """What travels beside the gRPC status, so that the caller gets the same error again."""
-        return json.dumps({"errors": [dict(e) for e in self.errors], "retry_after_s": self.retry_after_s}).encode()
+        """What travels beside the gRPC status, so that the caller gets the same error again.
+
+        Of very many or very long ``errors`` only the first are sent, as many as fit the bound.
+        """
+        errors = [dict(error) for error in self.errors]
+        while True:
+            extra = json.dumps({"errors": errors, "retry_after_s": self.retry_after_s}).encode()
+            if len(extra) <= MAX_EXTRA_BYTES or not errors:
+                return extra
+            errors = errors[: len(errors) // 2]
 
 
 class InvalidRequest(RaglineError):
@@ -183,11 +192,22 @@ BY_HTTP = {error.http_status: error for error in TABLE}
 
 
 def from_grpc(status: grpc.StatusCode, detail: str, extra: bytes = b"") -> RaglineError:
-    """The error that a gRPC status stands for; ``extra`` is what ``to_bytes`` gave on the other side."""
-    kind = BY_GRPC.get(status, Internal)
-    error = kind(detail or kind.title)
+    """The error that a gRPC status stands for; ``extra`` is what ``to_bytes`` gave on the other side.
+
+    The text of a status that is no row of the table was not written for callers and is withheld.
+    """
+    kind = BY_GRPC.get(status)
+    error = kind(detail or kind.title) if kind else Internal()
     if extra:
-        fields = json.loads(extra)
-        error.errors = tuple(fields["errors"])
-        error.retry_after_s = fields["retry_after_s"]
+        error.errors, error.retry_after_s = restored(extra)
     return error
+
+
+def restored(extra: bytes) -> tuple[tuple[Mapping[str, str], ...], float | None]:
+    """The errors and the seconds to wait in what ``to_bytes`` gave; nothing where it was not ours."""
+    try:
+        fields = json.loads(extra)
+        errors = tuple({str(name): str(value) for name, value in error.items()} for error in fields["errors"])
+        return errors, None if fields["retry_after_s"] is None else float(fields["retry_after_s"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return (), None

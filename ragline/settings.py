@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="threads for models and indexes; 0 takes what the cgroup allows")
     drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight get when the service stops")
     max_message_mb: int = Field(128, ge=1, description="largest gRPC message, in MB")
+    max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
 
     prefixes: ClassVar[set[str]] = set()
 

@@ -1,0 +1,129 @@
+"""Calls to other services: a channel each, deadlines, retries where they are safe, errors as they were raised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from ragline import context
+from ragline.errors import RaglineError, TimedOut, TooLarge, Unavailable, from_grpc
+from ragline.grpc_server import EXTRA_KEY, MAX_METADATA_BYTES, MB, REQUEST_ID_KEY
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+# Sending one of these again does no harm, so a call that met a dying server is sent again.
+IDEMPOTENT = (
+    "ragline.v1.Preprocess/Embed",
+    "ragline.v1.Reranker/Rerank",
+    "ragline.v1.Retriever/Search",
+    "ragline.v1.Retriever/Upsert",
+    "ragline.v1.Retriever/Delete",
+    "ragline.v1.Retriever/GetDocument",
+    "ragline.v1.Retriever/ListDocuments",
+)
+RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = IDEMPOTENT) -> grpc.aio.Channel:
+    """A channel to every replica behind ``address`` (``host:port``), taking turns between them.
+
+    ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
+    there. A server that comes back is found again within about a second. Nothing connects until a call.
+    """
+    target = address if "://" in address or address.startswith("unix:") else f"dns:///{address}"
+    return grpc.aio.insecure_channel(target, options=options(max_message_mb, idempotent))
+
+
+def options(max_message_mb: int, idempotent: Sequence[str]) -> list[tuple[str, Any]]:
+    """The channel arguments of a client."""
+    names = [dict(zip(("service", "method"), path.split("/"), strict=True)) for path in idempotent]
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": names, "retryPolicy": RETRY}] if names else [],
+    }
+    return [
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_receive_message_length", max_message_mb * MB),
+        ("grpc.max_send_message_length", max_message_mb * MB),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.enable_http_proxy", 0),  # a proxy set for the way out must not catch calls inside
+    ]
+
+
+async def call(
+    method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, timeout_s: float
+) -> Response:
+    """The answer; waits at most ``timeout_s`` seconds, or less where the request in hand has less left.
+
+    Raises what the other side raised (a row of ``ragline.errors``). Cancelling the caller cancels the call.
+    """
+    limit_s = allowed_s(timeout_s)
+    try:
+        return await method(request, timeout=limit_s, metadata=metadata())
+    except grpc.aio.AioRpcError as error:
+        raise restored(error, limit_s) from error
+
+
+async def stream(
+    method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout_s: float
+) -> AsyncIterator[Response]:
+    """The messages as they come; limits, errors and cancelling as in ``call``, closing it early cancels too."""
+    limit_s = allowed_s(timeout_s)
+    rpc = method(request, timeout=limit_s, metadata=metadata())
+    try:
+        async for message in rpc:
+            yield message
+    except grpc.aio.AioRpcError as error:
+        raise restored(error, limit_s) from error
+    finally:
+        rpc.cancel()
+
+
+def allowed_s(timeout_s: float) -> float:
+    """The smaller of the call's own limit and what the request in hand has left."""
+    return min(timeout_s, context.remaining_s(timeout_s))
+
+
+def metadata() -> grpc.aio.Metadata:
+    """What travels with each call."""
+    identity = context.request_id()
+    return grpc.aio.Metadata((REQUEST_ID_KEY, identity)) if identity else grpc.aio.Metadata()
+
+
+def restored(error: grpc.aio.AioRpcError, limit_s: float) -> RaglineError:
+    """The error that the other side raised, or what gRPC's own status means for the caller."""
+    detail = error.details() or ""
+    for key, value in error.trailing_metadata() or ():
+        if key == EXTRA_KEY and isinstance(value, bytes):
+            return from_grpc(error.code(), detail, value)
+    match error.code():
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return TimedOut(f"A service that this needs did not answer within {limit_s:.3g} s; allow more time.")
+        case grpc.StatusCode.UNAVAILABLE:
+            return Unavailable(f"A service that this needs does not answer ({detail}); is it running?")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return Unavailable(
+                f"A service that this needs does not know the call ({detail}); are its address and version right?"
+            )
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in detail:
+            return TooLarge(f"A message between services is over RAGLINE_MAX_MESSAGE_MB ({detail}).")
+        case code:
+            return from_grpc(code, detail)

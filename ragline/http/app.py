@@ -1,0 +1,77 @@
+"""The FastAPI application that every service serves its routes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+import ragline
+from ragline.http import problems
+from ragline.http.body import MB, Body
+from ragline.http.middleware import Access, Presence
+from ragline.http.ready import Check, probes
+
+BODY_SETTING = "RAGLINE_MAX_BODY_MB"
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    title: str,
+    routers: Sequence[APIRouter],
+    *,
+    checks: Mapping[str, Check],
+    lifespan: Lifespan | None = None,
+    max_body_mb: int = 64,
+    body_setting: str = BODY_SETTING,
+) -> FastAPI:
+    """``routers`` bare and under ``/v1``, with problem documents, request ids, deadlines, bounds and probes.
+
+    ``checks`` decide ``/readyz``: each raises a ``RaglineError`` while its part is not ready.
+    ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives.
+    """
+    app = FastAPI(title=title, version=ragline.__version__, lifespan=lifespan)
+    problems.install(app)
+    app.include_router(probes(title, checks))
+    for router in routers:
+        app.include_router(router)
+        app.include_router(router, prefix="/v1", include_in_schema=False)
+    # The last one added is the outermost.
+    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting)
+    app.add_middleware(Presence)
+    app.add_middleware(Access)
+    describe(app)
+    return app
+
+
+def describe(app: FastAPI) -> None:
+    """Make the OpenAPI document say once what every error looks like."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            app.openapi_schema = with_problems(schema)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with one shared problem response in place of the framework's own error shape."""
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**problem.pop("$defs", {}), "Problem": problem}
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    components["responses"] = {"Problem": {"description": "What went wrong (RFC 9457)", "content": content}}
+    for path in schema.get("paths", {}).values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+    return schema
