@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError, validate_call
 
@@ -29,40 +29,42 @@ def load(package: str, name: str, parts: Any, options: Mapping[str, Any] | None 
     dependency or a bad option. Only the chosen module is imported.
     """
     factory = find(package, name)
-    given = dict(options or {})
-    accepted, anything = options_of(factory)
+    given, parameters = dict(options or {}), options_of(factory)
+    accepted = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
     unknown = sorted(set(given) - set(accepted))
-    if unknown and not anything:
+    if unknown and len(accepted) == len(parameters):
         raise SettingsError(f"{name} has no option {unknown[0]!r}; it has {', '.join(accepted) or 'none'}.")
     try:
-        return validate_call(config={"arbitrary_types_allowed": True})(called(factory))(parts, **given)
+        valid = validator(factory, parameters)(**given)
     except ValidationError as error:
         fault = error.errors()[0]
         raise SettingsError(f"option {fault['loc'][-1]!r} of {name} is no good: {fault['msg']}") from None
+    return factory(parts, **valid)
 
 
-def options_of(factory: Any) -> tuple[list[str], bool]:
-    """The names of a factory's options, and whether it takes others too."""
-    parameters = [p for p in inspect.signature(factory).parameters.values() if p.name != "parts"]
-    named = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    return named, len(named) < len(parameters)
+def options_of(factory: Any) -> list[inspect.Parameter]:
+    """A factory's options: all its parameters but the first, which takes the parts."""
+    return list(inspect.signature(factory).parameters.values())[1:]
 
 
-def called(factory: Any) -> Callable[..., Any]:
-    """The factory as a function, which is all that ``validate_call`` takes: of a class, its construction."""
-    if not inspect.isclass(factory):
-        return cast("Callable[..., Any]", factory)
+def validator(factory: Any, parameters: Sequence[inspect.Parameter]) -> Callable[..., dict[str, Any]]:
+    """A function that takes the options by name and returns them as the types that the factory states.
 
-    def construct(*args: Any, **options: Any) -> Any:
-        return factory(*args, **options)
+    The factory itself is not handed to ``validate_call``: it may be a class, which that refuses, and the
+    parts may be of types that cannot be checked.
+    """
 
-    signature = inspect.signature(factory)
-    construct.__module__ = factory.__module__  # where its annotations are looked up
-    construct.__annotations__ = {
-        p.name: p.annotation for p in signature.parameters.values() if p.annotation is not p.empty
-    }
-    construct.__signature__ = signature  # type: ignore[attr-defined]
-    return construct
+    def collect(**options: Any) -> dict[str, Any]:
+        return options
+
+    keywords = [
+        p if p.kind is inspect.Parameter.VAR_KEYWORD else p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in parameters
+    ]
+    collect.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    collect.__annotations__ = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    collect.__module__ = factory.__module__  # where the names in annotations are looked up
+    return validate_call(config={"arbitrary_types_allowed": True})(collect)
 
 
 def find(package: str, name: str) -> Any:
