@@ -112,11 +112,10 @@ class TokenVectors:
         if value is None:
             return None
         try:
-            packed = token_vectors.unpack(value)
+            return token_vectors.unpack(value)
         except ValueError as error:
             log.warning("kept token vectors are no good, encoding again", error=str(error))
             return None
-        return packed
 
     async def encode(self, texts: Sequence[str], keys: dict[str, str] | None = None) -> dict[str, PackedTokens]:
         """Encode the texts, and keep the results under ``keys`` where given."""
