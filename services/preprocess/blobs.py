@@ -1,0 +1,136 @@
+"""Keeps the raw bytes of documents under an fsspec URL: written whole or not at all, named by their hash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+
+from ragline.errors import NotFound, TooLarge
+from ragline.settings import SettingsError
+
+CHUNK_BYTES = 1 << 20
+PARTIAL = ".part"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes in the store: their address, SHA-256 in hex, and length in bytes."""
+
+    uri: str
+    sha256: str
+    size: int
+
+
+class Blobs:
+    """A folder of blobs, local or remote. Each upload is its own blob, so each has one owner."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.fs, root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise SettingsError(f"PREPROCESS_BLOB_URL={url} is no good: {error}") from None
+        self.root = str(root).rstrip("/")
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    async def put(self, source: IO[bytes], max_bytes: int) -> Blob:
+        """Store what ``source`` yields, in chunks; durable on return. Raises TooLarge past ``max_bytes``."""
+        return await asyncio.to_thread(self._put, source, max_bytes)
+
+    async def read(self, uri: str) -> bytes:
+        """The bytes at ``uri``; raises NotFound."""
+        try:
+            data: bytes = await asyncio.to_thread(self.fs.cat_file, self._path(uri))
+        except FileNotFoundError:
+            raise NotFound("The raw bytes of this document are gone; send it again.") from None
+        return data
+
+    async def remove(self, uri: str) -> None:
+        """Remove the bytes at ``uri``; unknown ones are no error."""
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(self.fs.rm_file, self._path(uri))
+
+    async def uris(self, min_age_s: float = 0.0) -> list[str]:
+        """Addresses of everything here, unfinished uploads included, last written ``min_age_s`` ago or more."""
+        return await asyncio.to_thread(self._uris, time.time() - min_age_s)
+
+    def _put(self, source: IO[bytes], max_bytes: int) -> Blob:
+        name = uuid.uuid4().hex
+        partial = f"{self.root}/{name}{PARTIAL}"
+        self.fs.makedirs(self.root, exist_ok=True)
+        try:
+            sha256, size = self._copy(source, partial, max_bytes)
+            path = f"{self.root}/{sha256[:2]}/{sha256}-{name}"
+            self._move(partial, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.rm_file(partial)
+            raise
+        return Blob(self.fs.unstrip_protocol(path), sha256, size)
+
+    def _copy(self, source: IO[bytes], partial: str, max_bytes: int) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        with self.fs.open(partial, "wb") as target:
+            while chunk := source.read(CHUNK_BYTES):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise too_large(max_bytes)
+                digest.update(chunk)
+                target.write(chunk)
+            if self.local:
+                target.flush()
+                os.fsync(target.fileno())
+        return digest.hexdigest(), size
+
+    def _move(self, partial: str, path: str) -> None:
+        folder = path.rpartition("/")[0]
+        self.fs.makedirs(folder, exist_ok=True)
+        if not self.local:
+            self.fs.mv(partial, path)
+            return
+        Path(partial).replace(path)
+        sync_folder(folder)
+        sync_folder(self.root)
+
+    def _path(self, uri: str) -> str:
+        path = str(fsspec.core.url_to_fs(uri, **self.fs.storage_options)[1])
+        if not path.startswith(self.root + "/"):
+            raise NotFound("The raw bytes of this document lie outside the blob store; send it again.")
+        return path
+
+    def _uris(self, before: float) -> list[str]:
+        if not self.fs.exists(self.root):
+            return []
+        found: dict[str, dict[str, Any]] = self.fs.find(self.root, detail=True)
+        return [self.fs.unstrip_protocol(path) for path, info in found.items() if written(info) <= before]
+
+
+def written(info: dict[str, Any]) -> float:
+    """When a file was last written, in seconds since the epoch; 0 where the store does not say."""
+    moment = info.get("mtime") or info.get("LastModified") or info.get("created") or 0.0
+    return float(moment.timestamp() if hasattr(moment, "timestamp") else moment)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a rename in this folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def too_large(max_bytes: int) -> TooLarge:
+    """The refusal of a document over the limit."""
+    return TooLarge(
+        f"The document is larger than {max_bytes >> 20} MB (max_document_mb); split it,"
+        " or raise PREPROCESS_MAX_DOCUMENT_MB."
+    )
