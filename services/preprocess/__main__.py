@@ -1,0 +1,178 @@
+"""Starts preprocess: reads its settings and wires its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import grpc
+from fastapi import APIRouter
+
+import ragline.broker
+import ragline.cache
+from ragline import backends, grpc_client, service, threads
+from ragline.broker import Broker
+from ragline.cache import Cache
+from ragline.models import ModelStore
+from ragline.service import Service
+from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
+from services.preprocess import api, api_embed
+from services.preprocess.blobs import Blobs
+from services.preprocess.bodies import BodyLimits
+from services.preprocess.cut import CutOptions
+from services.preprocess.documents import Documents
+from services.preprocess.embed import Embedding
+from services.preprocess.embedders import Embedder
+from services.preprocess.embedders import Parts as EmbedderParts
+from services.preprocess.ingest import Ingest, Parts
+from services.preprocess.intake import Intake
+from services.preprocess.job_db import JobDb
+from services.preprocess.limits import Limits
+from services.preprocess.locks import Locks
+from services.preprocess.pipeline import pipeline_hash
+from services.preprocess.record import Record
+from services.preprocess.rpc import PreprocessRpc
+from services.preprocess.sandbox import Sandbox
+from services.preprocess.settings import Settings
+from services.preprocess.worker import Worker
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is open while preprocess runs."""
+
+    settings: Settings
+    parts: Parts
+    broker: Broker
+    cache: Cache
+    channel: grpc.aio.Channel
+
+
+async def build(settings: Settings) -> Service:
+    """Preprocess with its embedder loaded and its stores open; nothing is served yet. Raises SettingsError."""
+    opened = open_parts(settings)
+    parts = opened.parts
+    intake = Intake(parts.jobs, parts.blobs, opened.broker, max_document_mb=settings.max_document_mb)
+    worker = make_worker(opened, intake)
+    limits = Limits(settings.max_inputs, settings.max_chars)
+    bodies = BodyLimits(settings.max_documents, settings.max_document_mb)
+    routes = APIRouter()
+    routes.include_router(api.router(intake, Documents(parts), bodies))
+    routes.include_router(api_embed.router(parts.embedding, limits))
+
+    def add_rpc(server: grpc.aio.Server) -> Sequence[str]:
+        rpc = PreprocessRpc(parts.embedding, limits, token_vectors=settings.token_vectors)
+        preprocess_pb2_grpc.add_PreprocessServicer_to_server(rpc, server)
+        return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
+
+    async def start() -> None:
+        await parts.embedding.start()
+        await parts.sandbox.start()
+        await worker.start()
+
+    async def stop() -> None:
+        await worker.stop()
+        await close(opened)
+
+    return Service(
+        name="preprocess",
+        router=routes,
+        add_rpc=add_rpc,
+        checks={
+            "embedder": parts.embedding.ready,
+            "retriever": parts.record.check,
+            "queue": intake.check,
+        },
+        start=start,
+        stop=stop,
+    )
+
+
+def open_parts(settings: Settings) -> Opened:
+    """Load the embedder and open the stores."""
+    folder = settings.data_dir.absolute()
+    file = quote(str(folder))
+    embedder = load_embedder(settings)
+    cache = ragline.cache.open(settings.cache_url or f"sqlite://{file}/cache.db")
+    broker = ragline.broker.open(
+        settings.broker_url or f"sqlite://{file}/queue.db?max_attempts={settings.max_attempts}"
+    )
+    channel = grpc_client.channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
+    options = cut_options(settings, embedder)
+    parts = Parts(
+        jobs=JobDb(folder / "jobs.db"),
+        blobs=Blobs(settings.blob_url or f"file://{folder}/blobs"),
+        record=Record(channel, timeout_s=settings.retriever_timeout_s, max_message_mb=settings.max_message_mb),
+        sandbox=Sandbox(
+            options,
+            processes=settings.parse_processes,
+            timeout_s=settings.parse_timeout_s,
+            memory_mb=settings.parse_memory_mb,
+        ),
+        embedding=Embedding(
+            embedder,
+            cache,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+        ),
+        locks=Locks(),
+        pipeline=pipeline_hash(embedder.fingerprint, repr(options)),
+    )
+    return Opened(settings, parts, broker, cache, channel)
+
+
+def load_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name."""
+    parts = EmbedderParts(ModelStore(settings.models_dir), settings.threads or threads.available())
+    embedder: Embedder = backends.load(
+        "services.preprocess.embedders", settings.embedder, parts, settings.embedder_options
+    )
+    return embedder
+
+
+def cut_options(settings: Settings, embedder: Embedder) -> CutOptions:
+    """How documents are cut for this embedder."""
+    return CutOptions(
+        tokenizer_file=embedder.tokenizer_file,
+        chunker=settings.chunker,
+        max_tokens=settings.max_tokens,
+        overlap_tokens=settings.overlap_tokens,
+        max_text_chars=settings.max_text_chars,
+        max_passages=settings.max_passages,
+        chunker_options=settings.chunker_options,
+    )
+
+
+def make_worker(opened: Opened, intake: Intake) -> Worker:
+    """The worker over the use case."""
+    settings = opened.settings
+    ingest = Ingest(opened.parts, token_vectors=settings.token_vectors, concurrency=settings.part_concurrency)
+    return Worker(
+        opened.broker,
+        ingest,
+        intake,
+        concurrency=settings.worker_concurrency,
+        max_attempts=settings.max_attempts,
+        job_ttl_s=settings.job_ttl_s,
+        orphan_age_s=settings.orphan_age_s,
+    )
+
+
+async def close(opened: Opened) -> None:
+    """End the background work and let go of files and connections."""
+    await opened.broker.close()
+    await opened.parts.sandbox.close()
+    await opened.parts.embedding.close()
+    await opened.channel.close()
+    await opened.cache.close()
+    await opened.parts.jobs.close()
+
+
+def main() -> None:
+    """Serve until a signal says stop."""
+    service.run(build, Settings)
+
+
+if __name__ == "__main__":
+    main()

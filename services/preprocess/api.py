@@ -1,0 +1,221 @@
+"""The REST door of the write path: documents in, what became of them, and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from ragline.http import sse
+from ragline.v1 import passage_pb2
+from ragline.v1 import retriever_pb2 as pb
+from services.preprocess.bodies import COLLECTION, DOCUMENT_ID, BodyLimits, DocumentsBody, read_uploads
+from services.preprocess.documents import Documents
+from services.preprocess.ingest import remove_blobs
+from services.preprocess.intake import Intake
+from services.preprocess.pipeline import sha256_of
+
+TENANT = "default"  # until the credential names it
+MAX_PAGE = 1000
+
+CollectionQuery = Annotated[str, Query(pattern=COLLECTION, description="what the document belongs to")]
+IdPath = Annotated[str, Path(pattern=DOCUMENT_ID, description="the document's id; may hold slashes")]
+
+FORM_SCHEMA = {
+    "type": "object",
+    "required": ["files"],
+    "properties": {
+        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "collection": {"type": "string", "default": "default"},
+        "metadata": {"type": "string", "description": "JSON object that every file gets"},
+        "ids": {"type": "array", "items": {"type": "string"}, "description": "one a file; absent: the file names"},
+    },
+}
+ACCEPTED = {"job_id": "job-5f0c", "documents": 2}
+JOB = {
+    "id": "job-5f0c",
+    "state": "running",
+    "done": 1,
+    "total": 2,
+    "errors": [{"document_id": "scan.pdf", "reason": "The PDF is locked with a password; save it without one."}],
+    "collection": "default",
+    "failed": 1,
+    "unchanged": 0,
+    "created_at": 1767225600.0,
+    "finished_at": None,
+}
+
+
+def example(status: int, body: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What a response looks like, for the OpenAPI document."""
+    return {status: {"content": {"application/json": {"example": body}}}}
+
+
+def documents_body() -> dict[str, Any]:
+    """The two kinds of body that ``POST /documents`` reads, for the OpenAPI document."""
+    schema = DocumentsBody.model_json_schema()
+    schema["properties"]["documents"]["items"] = schema.pop("$defs")["TextDocument"]
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": FORM_SCHEMA}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def router(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRouter:
+    """The routes over the use cases."""
+    routes = APIRouter()
+    routes.include_router(document_routes(intake, documents, limits), tags=["documents"])
+    routes.include_router(job_routes(intake), tags=["jobs"])
+    return routes
+
+
+def document_routes(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRouter:
+    """``/documents``."""
+    routes = APIRouter()
+    pipeline = documents.parts.pipeline
+
+    @routes.post(
+        "/documents",
+        status_code=202,
+        openapi_extra=documents_body(),
+        responses=example(202, ACCEPTED),
+        summary="Send documents",
+    )
+    async def post(request: Request) -> Response:
+        """Take in texts (JSON) or files (multipart); the job tells when they are searchable.
+
+        The answer comes once the documents are durable. Text without an id gets one made from its content; a
+        file's id is its name. An id that is there already is replaced.
+        """
+        collection, uploads = await read_uploads(request, limits)
+        job_id = await intake.accept(TENANT, collection, uploads)
+        body = {"job_id": job_id, "documents": len(uploads)}
+        return answer(body, 202, {"location": f"/jobs/{job_id}"})
+
+    @routes.get("/documents", summary="List documents")
+    async def page(
+        collection: CollectionQuery = "default",
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        after: Annotated[str, Query(max_length=512, description="`next` of the page before")] = "",
+    ) -> Response:
+        """The documents of a collection by id, a page at a time; `next` is null on the last page.
+
+        `sha256` is that of the bytes sent, or "" when sending them again would make something else of them.
+        """
+        found = await documents.page(TENANT, collection, limit, after)
+        full = len(found.documents) == limit
+        return answer(
+            {
+                "documents": [summary(document, pipeline) for document in found.documents],
+                "next": found.documents[-1].id if full else None,
+                "generation": found.generation,
+            }
+        )
+
+    @routes.get("/documents/{document_id:path}", summary="Read a document")
+    async def get(
+        document_id: IdPath,
+        collection: CollectionQuery = "default",
+        passages: Annotated[bool, Query(description="add `passage_list`")] = False,
+    ) -> Response:
+        """A document with the text that all offsets count in."""
+        found = await documents.get(TENANT, collection, document_id)
+        return answer(whole(found, collection, pipeline, passages=passages))
+
+    @routes.delete("/documents/{document_id:path}", summary="Delete a document")
+    async def delete(document_id: IdPath, collection: CollectionQuery = "default") -> Response:
+        """Remove a document, also one that is still in the queue; after this no search finds it."""
+        deleted = await documents.delete(TENANT, collection, document_id)
+        return answer(
+            {
+                "id": document_id,
+                "deleted": True,
+                "passages": deleted.passages,
+                "generation": deleted.generation,
+            }
+        )
+
+    return routes
+
+
+def job_routes(intake: Intake) -> APIRouter:
+    """``/jobs``."""
+    routes = APIRouter()
+    jobs = intake.jobs
+
+    @routes.get("/jobs/{job_id}", summary="Ask for a job", responses=example(200, JOB))
+    async def get(job_id: str) -> Response:
+        """How far a job is, and which documents did not go in and why."""
+        return answer((await jobs.get(TENANT, job_id)).view())
+
+    @routes.delete("/jobs/{job_id}", summary="Cancel a job")
+    async def cancel(job_id: str) -> Response:
+        """Skip the documents that have not started; those that have are finished. An ended job stays as it is."""
+        await remove_blobs(jobs, intake.blobs, await jobs.cancel(TENANT, job_id))
+        return answer((await jobs.get(TENANT, job_id)).view())
+
+    @routes.get("/jobs/{job_id}/events", summary="Follow a job", response_class=Response)
+    async def events(job_id: str, request: Request) -> Response:
+        """Server-sent events: `progress` with the job at each change, at last `done`, `failed` or `cancelled`."""
+        return sse(request, progress(intake, job_id))
+
+    return routes
+
+
+async def progress(intake: Intake, job_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """The events of a job."""
+    async for job in intake.jobs.watch(TENANT, job_id):
+        view = job.view()
+        yield "progress", view
+        if job.ended:
+            yield job.state, view
+
+
+def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(body), status, headers=dict(headers or {}), media_type="application/json")
+
+
+def summary(document: pb.DocumentSummary, pipeline: str) -> dict[str, Any]:
+    """A document in a list."""
+    return {
+        "id": document.id,
+        "title": document.title,
+        "metadata": orjson.loads(document.metadata_json or "{}"),
+        "media_type": document.media_type,
+        "sha256": sha256_of(document.content_hash, pipeline),
+        "passages": document.passages,
+    }
+
+
+def whole(found: pb.GetDocumentResponse, collection: str, pipeline: str, *, passages: bool) -> dict[str, Any]:
+    """A document by itself."""
+    document = found.document
+    body = {
+        "id": document.id,
+        "collection": collection,
+        "title": document.title,
+        "text": document.source,
+        "metadata": orjson.loads(document.metadata_json or "{}"),
+        "media_type": document.media_type,
+        "sha256": sha256_of(document.content_hash, pipeline),
+        "passages": len(found.passages),
+        "generation": found.generation,
+    }
+    if passages:
+        body["passage_list"] = [passage_view(passage) for passage in found.passages]
+    return body
+
+
+def passage_view(passage: passage_pb2.Passage) -> dict[str, Any]:
+    """A passage of a document."""
+    body: dict[str, Any] = {
+        "id": passage.id,
+        "section": passage.section,
+        "text": passage.text,
+        "start": passage.start,
+        "end": passage.end,
+    }
+    if passage.page:
+        body["page"] = passage.page
+    return body
