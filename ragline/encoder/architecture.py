@@ -117,7 +117,7 @@ def architecture(config: Mapping[str, Any], source: Path) -> Architecture:
         )
     try:
         distil = family == "distilbert"
-        return Architecture(
+        found = Architecture(
             family=family,
             width=int(config["dim" if distil else "hidden_size"]),
             heads=int(config["n_heads" if distil else "num_attention_heads"]),
@@ -128,6 +128,9 @@ def architecture(config: Mapping[str, Any], source: Path) -> Architecture:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"the config.json of {source} lacks or misstates {error}; fetch it again.") from None
+    if found.heads < 1 or found.width % found.heads:
+        raise SettingsError(f"the config.json of {source} has {found.heads} heads for a width of {found.width}.")
+    return found
 
 
 def first_position(family: str, config: Mapping[str, Any]) -> int:

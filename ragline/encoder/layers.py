@@ -67,7 +67,8 @@ class Layers:
     def embed(self, *, pairs: bool) -> tuple[str, int]:
         """Word, position and type vectors, added and normalised; and how many positions there are."""
         g = self.graph
-        words = self.array(WORDS, None, None)
+        # Only this family's words may be narrower than its layers.
+        words = self.array(WORDS, None, None if self.model.family == "electra" else self.model.width)
         width = words.shape[1]
         table = self.array("embeddings.position_embeddings.weight", None, width)[self.model.first_position :]
         types, segment, kind = self.types(width), "", ""

@@ -55,7 +55,10 @@ class Weights:
         data, entry = self.places[name]
         real = tuple(entry["shape"])
         if shape is not None and not fits(real, shape):
-            raise SettingsError(f"tensor {name} of {self.folder} is {real}, not {shape} as its config.json says.")
+            wanted = " x ".join("any" if size is None else str(size) for size in shape)
+            raise SettingsError(
+                f"tensor {name} of {self.folder} is {real}, not {wanted} as config.json says; fetch both again."
+            )
         return floats(data, entry).reshape(real)
 
 

@@ -32,7 +32,8 @@ def reference(model: Any, batch: list[Tokens], *, types: bool) -> Any:
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.divide(vectors, np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+    scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 @pytest.mark.parametrize("family", FAMILIES)

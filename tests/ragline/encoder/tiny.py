@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = [
@@ -71,3 +73,59 @@ def save(folder: Path, family: str, *, labels: int = 0, **more: Any) -> Any:
             parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(tokenizer(folder), safe_serialization=True)
     return model
+
+
+def write(file: Path, tensors: dict[str, NDArray[np.generic]], kinds: dict[str, str] | None = None) -> None:
+    """A safetensors file, written without the library; ``kinds`` overrides what the header calls a type."""
+    header, blocks, at = {}, [], 0
+    for name, array in tensors.items():
+        kind = (kinds or {}).get(
+            name, {"float32": "F32", "float16": "F16", "uint16": "BF16"}.get(array.dtype.name, "I64")
+        )
+        data = array.tobytes()
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [at, at + len(data)]}
+        blocks.append(data)
+        at += len(data)
+    head = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    head += b" " * (-len(head) % 8)
+    file.write_bytes(len(head).to_bytes(8, "little") + head + b"".join(blocks))
+
+
+def bert_tensors() -> dict[str, NDArray[np.generic]]:
+    """Random weights of a BERT of one layer, 8 wide."""
+    random = np.random.default_rng(5)
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (len(WORDS), 8),
+        "embeddings.position_embeddings.weight": (POSITIONS, 8),
+        "embeddings.token_type_embeddings.weight": (2, 8),
+        **{f"embeddings.LayerNorm.{part}": (8,) for part in ("weight", "bias")},
+    }
+    layer = "encoder.layer.0."
+    for name, out, width in [
+        *((f"attention.self.{part}", 8, 8) for part in ("query", "key", "value")),
+        ("attention.output.dense", 8, 8),
+        ("intermediate.dense", 12, 8),
+        ("output.dense", 8, 12),
+    ]:
+        shapes |= {f"{layer}{name}.weight": (out, width), f"{layer}{name}.bias": (out,)}
+    for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+        shapes |= {f"{layer}{name}.{part}": (8,) for part in ("weight", "bias")}
+    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+
+
+def bert(folder: Path, config: dict[str, Any] | None = None, **tensors: NDArray[np.generic]) -> Path:
+    """A model folder made without PyTorch; ``config`` and ``tensors`` add to the usual or replace it."""
+    tokenizer(folder)
+    (folder / "config.json").write_text(json.dumps({**BERT, **(config or {})}))
+    write(folder / "model.safetensors", {**bert_tensors(), **tensors})
+    return folder
