@@ -152,7 +152,7 @@ def orphans(db: sqlite3.Connection, queue: str, now: float, claimant: str) -> li
 
 def in_hand(db: sqlite3.Connection) -> list[int]:
     """All messages that consumers have in hand, lease or not."""
-    rows = db.execute("SELECT seq FROM depth JOIN message USING (queue) WHERE state = ?", (IN_HAND,))
+    rows = db.execute("SELECT seq FROM message WHERE owner IS NOT NULL")
     return [row[0] for row in rows.fetchall()]
 
 

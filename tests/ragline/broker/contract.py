@@ -1,0 +1,294 @@
+"""What every broker promises. A broker's own test module subclasses ``BrokerContract`` and gives its URL."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from ragline import broker as brokers
+from ragline.broker import Broker, Message, NewMessage, Poison
+from ragline.errors import Overloaded
+
+LIMIT_S = 30
+QUEUE = "work"
+
+# Takes messages, says so, and never finishes one.
+HANGING_CONSUMER = """
+import asyncio, sys
+from ragline import broker
+
+async def main():
+    async def hang(message):
+        print(message.body.decode(), flush=True)
+        await asyncio.Event().wait()
+
+    opened = broker.open(sys.argv[1])
+    await opened.consume("work", hang, concurrency=2)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+MakeUrl = Callable[..., str]
+
+
+def letters(*bodies: str, key: str = "") -> list[NewMessage]:
+    return [NewMessage(body.encode(), key) for body in bodies]
+
+
+class Inbox:
+    """A handler that notes what it gets and can be waited for."""
+
+    def __init__(self, then: Callable[[Message], Awaitable[None]] | None = None) -> None:
+        self.messages: list[Message] = []
+        self._then = then
+        self._changed = asyncio.Condition()
+
+    @property
+    def bodies(self) -> list[str]:
+        return [message.body.decode() for message in self.messages]
+
+    async def __call__(self, message: Message) -> None:
+        async with self._changed:
+            self.messages.append(message)
+            self._changed.notify_all()
+        if self._then is not None:
+            await self._then(message)
+
+    async def wait(self, count: int) -> None:
+        async with asyncio.timeout(LIMIT_S), self._changed:
+            await self._changed.wait_for(lambda: len(self.messages) >= count)
+
+
+async def until_empty(broker: Broker) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while await broker.depth(QUEUE):
+            pass
+
+
+class BrokerContract:
+    """Subclass it with a fixture ``make_url(**options) -> str`` that always names the same, empty broker."""
+
+    @pytest.fixture
+    async def broker(self, make_url: MakeUrl) -> AsyncIterator[Broker]:
+        opened = brokers.open(make_url(retry_s=0.01, max_retry_s=0.05, max_attempts=3, max_messages=100))
+        yield opened
+        await opened.close()
+
+    async def test_every_message_is_handled_and_then_gone(self, broker: Broker) -> None:
+        inbox = Inbox()
+        await broker.publish(QUEUE, letters("a", "b", "c"))
+        assert await broker.depth(QUEUE) == 3
+        await broker.consume(QUEUE, inbox, concurrency=2)
+        await inbox.wait(3)
+        await until_empty(broker)
+        assert sorted(inbox.bodies) == ["a", "b", "c"]
+        assert [message.attempt for message in inbox.messages] == [1, 1, 1]
+        assert len({message.id for message in inbox.messages}) == 3
+
+    async def test_a_waiting_consumer_hears_of_a_new_message(self, broker: Broker) -> None:
+        inbox = Inbox()
+        await broker.consume(QUEUE, inbox, concurrency=1)
+        for count in range(1, 4):
+            await broker.publish(QUEUE, letters(str(count)))
+            await inbox.wait(count)
+        assert inbox.bodies == ["1", "2", "3"]
+
+    async def test_queues_are_apart(self, broker: Broker) -> None:
+        inbox = Inbox()
+        await broker.publish("other", letters("not mine"))
+        await broker.publish(QUEUE, letters("mine"))
+        await broker.consume(QUEUE, inbox, concurrency=4)
+        await inbox.wait(1)
+        await until_empty(broker)
+        assert inbox.bodies == ["mine"]
+        assert await broker.depth("other") == 1
+
+    async def test_equal_keys_are_handled_in_order_one_at_a_time(self, broker: Broker) -> None:
+        busy: dict[str, int] = defaultdict(int)
+
+        async def handle(message: Message) -> None:
+            busy[message.key] += 1
+            assert busy[message.key] == 1
+            await asyncio.sleep(0)
+            busy[message.key] -= 1
+
+        inbox = Inbox(handle)
+        for number in range(20):
+            await broker.publish(QUEUE, [NewMessage(str(number).encode(), key) for key in ("x", "y", "z")])
+        await broker.consume(QUEUE, inbox, concurrency=8)
+        await inbox.wait(60)
+        await until_empty(broker)
+        for key in ("x", "y", "z"):
+            assert [int(m.body) for m in inbox.messages if m.key == key] == list(range(20))
+
+    async def test_a_message_waits_for_the_retry_of_an_older_one_of_its_key(self, broker: Broker) -> None:
+        async def fail_once(message: Message) -> None:
+            if message.body == b"first" and message.attempt == 1:
+                raise ValueError("not yet")
+
+        inbox = Inbox(fail_once)
+        await broker.publish(QUEUE, letters("first", "second", key="k"))
+        await broker.consume(QUEUE, inbox, concurrency=4)
+        await inbox.wait(3)
+        assert inbox.bodies == ["first", "first", "second"]
+
+    async def test_a_failing_message_is_retried_then_parked_with_its_reason(self, broker: Broker) -> None:
+        async def fail(message: Message) -> None:
+            if message.body == b"bad":
+                raise RuntimeError("the store\nis away")
+
+        inbox = Inbox(fail)
+        await broker.publish(QUEUE, [*letters("bad", key="k"), *letters("good", key="k")])
+        await broker.consume(QUEUE, inbox, concurrency=4)
+        await until_empty(broker)
+        assert inbox.bodies == ["bad", "bad", "bad", "good"]
+        assert [message.attempt for message in inbox.messages] == [1, 2, 3, 1]
+        (letter,) = await broker.dead_letters(QUEUE)
+        assert (letter.id, letter.body, letter.key) == (inbox.messages[0].id, b"bad", "k")
+        assert letter.attempts == 3
+        assert letter.parked_at > 0
+        assert "the store is away" in letter.reason
+        assert "Traceback" not in letter.reason
+        assert "\n" not in letter.reason
+
+    async def test_poison_is_parked_at_once(self, broker: Broker) -> None:
+        async def refuse(_message: Message) -> None:
+            raise Poison("this is no job")
+
+        inbox = Inbox(refuse)
+        await broker.publish(QUEUE, letters("bad"))
+        await broker.consume(QUEUE, inbox, concurrency=1)
+        await until_empty(broker)
+        assert inbox.bodies == ["bad"]
+        assert [letter.reason for letter in await broker.dead_letters(QUEUE)] == ["this is no job"]
+
+    async def test_dead_letters_are_listed_replayed_and_purged(self, broker: Broker) -> None:
+        healed = False
+
+        async def refuse(_message: Message) -> None:
+            if not healed:
+                raise Poison("no")
+
+        inbox = Inbox(refuse)
+        await broker.publish(QUEUE, letters("a", "b", "c", "d"))
+        await broker.consume(QUEUE, inbox, concurrency=1)
+        await until_empty(broker)
+        dead = await broker.dead_letters(QUEUE)
+        assert [letter.body for letter in dead] == [b"a", b"b", b"c", b"d"]
+        assert [letter.body for letter in await broker.dead_letters(QUEUE, limit=2)] == [b"a", b"b"]
+
+        assert await broker.purge(QUEUE, [dead[1].id, "unknown"]) == 1
+        healed = True
+        assert await broker.replay(QUEUE, [dead[0].id, "unknown"]) == 1
+        await inbox.wait(5)
+        assert (inbox.messages[-1].body, inbox.messages[-1].attempt) == (b"a", 1)
+        assert await broker.replay(QUEUE) == 2
+        await inbox.wait(7)
+        assert inbox.bodies[5:] == ["c", "d"]
+        assert await broker.dead_letters(QUEUE) == []
+        assert await broker.purge(QUEUE) == 0
+
+    async def test_a_full_queue_takes_all_or_none(self, broker: Broker) -> None:
+        await broker.publish(QUEUE, letters(*map(str, range(90))))
+        with pytest.raises(Overloaded):
+            await broker.publish(QUEUE, letters(*map(str, range(11))))
+        assert await broker.depth(QUEUE) == 90
+        await broker.publish(QUEUE, letters(*map(str, range(10))))
+        with pytest.raises(Overloaded):
+            await broker.publish(QUEUE, letters("one too many"))
+        await broker.publish("other", letters("there is room here"))
+        inbox = Inbox()
+        await broker.consume(QUEUE, inbox, concurrency=10)
+        await until_empty(broker)
+        await broker.publish(QUEUE, letters("again"))
+        await inbox.wait(101)
+
+    async def test_concurrency_is_reached_and_never_exceeded(self, broker: Broker) -> None:
+        gate = asyncio.Event()
+        running: list[int] = [0, 0]
+
+        async def hold(_message: Message) -> None:
+            running[0] += 1
+            running[1] = max(running)
+            await gate.wait()
+            running[0] -= 1
+
+        inbox = Inbox(hold)
+        await broker.publish(QUEUE, letters(*map(str, range(12))))
+        await broker.consume(QUEUE, inbox, concurrency=4)
+        await inbox.wait(4)
+        assert await broker.depth(QUEUE) == 12
+        assert len(inbox.messages) == 4
+        gate.set()
+        await inbox.wait(12)
+        assert running[1] == 4
+
+    async def test_stop_lets_handlers_finish_and_takes_no_more(self, broker: Broker) -> None:
+        gate = asyncio.Event()
+
+        async def hold(_message: Message) -> None:
+            await gate.wait()
+
+        inbox = Inbox(hold)
+        await broker.publish(QUEUE, letters("in hand", "waiting"))
+        consumer = await broker.consume(QUEUE, inbox, concurrency=1)
+        await inbox.wait(1)
+        stopping = asyncio.create_task(consumer.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        await stopping
+        assert inbox.bodies == ["in hand"]
+        assert await broker.depth(QUEUE) == 1
+        await consumer.stop()
+
+    async def test_stop_gives_back_what_does_not_finish(self, make_url: MakeUrl) -> None:
+        broker = brokers.open(make_url(drain_s=0.01))
+
+        async def hang(_message: Message) -> None:
+            await asyncio.Event().wait()
+
+        first, second = Inbox(hang), Inbox()
+        await broker.publish(QUEUE, letters("slow", "next", key="k"))
+        consumer = await broker.consume(QUEUE, first, concurrency=2)
+        await first.wait(1)
+        await consumer.stop()
+        assert await broker.depth(QUEUE) == 2
+        await broker.consume(QUEUE, second, concurrency=2)
+        await second.wait(2)
+        assert second.bodies == ["slow", "next"]
+        await broker.close()
+
+    async def test_what_was_published_outlives_the_broker(self, make_url: MakeUrl) -> None:
+        first = brokers.open(make_url())
+        await first.publish(QUEUE, letters("kept"))
+        await first.close()
+        second, inbox = brokers.open(make_url()), Inbox()
+        await second.consume(QUEUE, inbox, concurrency=1)
+        await inbox.wait(1)
+        await second.close()
+        assert inbox.bodies == ["kept"]
+
+    async def test_a_consumer_that_is_killed_gives_its_messages_back(self, make_url: MakeUrl) -> None:
+        broker = brokers.open(make_url())
+        await broker.publish(QUEUE, letters("one", "two", "three"))
+        await broker.close()
+
+        command = [sys.executable, "-c", HANGING_CONSUMER, make_url()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:  # noqa: ASYNC220 - nothing else runs
+            assert child.stdout is not None
+            taken = {child.stdout.readline().strip(), child.stdout.readline().strip()}
+            child.send_signal(signal.SIGKILL)
+        assert taken == {"one", "two"}
+
+        broker, inbox = brokers.open(make_url()), Inbox()
+        assert await broker.depth(QUEUE) == 3
+        await broker.consume(QUEUE, inbox, concurrency=1)
+        await inbox.wait(3)
+        await until_empty(broker)
+        assert sorted(inbox.bodies) == ["one", "three", "two"]
+        await broker.close()
