@@ -102,7 +102,7 @@ class Blobs:
 
     def _path(self, uri: str) -> str:
         path = str(fsspec.core.url_to_fs(uri, **self.fs.storage_options)[1])
-        if not path.startswith(self.root + "/"):
+        if not path.startswith(self.root + "/") or ".." in path.split("/"):
             raise NotFound("The raw bytes of this document lie outside the blob store; send it again.")
         return path
 
