@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from ragline.settings import SettingsError
@@ -15,9 +16,10 @@ def listening(host: str, port: int, setting: str) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        known = isinstance(error, socket.gaierror) or not error.errno
+        reason = str(error.strerror) if known else os.strerror(error.errno or 0)
         raise SettingsError(
-            f"Cannot listen on {joined(host, port)} ({reason}); set {setting} to another."
+            f"Cannot listen on {joined(host, port)}: {reason.lower()}; set {setting} to another."
         ) from None
 
 

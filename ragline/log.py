@@ -75,4 +75,7 @@ def line(event: Any, **options: Any) -> str:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # a lone surrogate in a string, or an integer of more than 64 bits
-        return orjson.dumps({name: ascii(value) for name, value in event.items()}).decode()
+        plain = {
+            str(name): str(value).encode("utf-8", "backslashreplace").decode() for name, value in event.items()
+        }
+        return orjson.dumps(plain).decode()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretBytes, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 SHARED_PREFIX = "RAGLINE_"
@@ -47,8 +47,6 @@ class Settings(BaseSettings):
     max_message_mb: int = Field(128, ge=1, description="largest gRPC message, in MB")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
 
-    prefixes: ClassVar[set[str]] = set()
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -81,6 +79,8 @@ def load(settings: type[S], **values: Any) -> S:
 def refuse_unknown(settings: type[Settings]) -> None:
     """Raise for a variable that has the prefix and no field: a misspelt name is never silently ignored."""
     prefix = settings.prefix()
+    if not prefix:
+        return
     known = {(prefix + name).upper() for name in settings.model_fields}
     for name in os.environ:
         if name.startswith(prefix) and name not in known:
@@ -90,9 +90,24 @@ def refuse_unknown(settings: type[Settings]) -> None:
 
 
 def sentence(settings: type[Settings], error: ValidationError) -> str:
-    """One line that names each bad variable, what it held and why that is wrong."""
+    """One line that names each bad variable, what it held (unless that is secret) and why that is wrong."""
     parts = []
     for fault in error.errors():
-        name = settings.prefix() + "_".join(str(part) for part in fault["loc"]).upper()
-        parts.append(f"{name}={fault['input']!r} is no good: {fault['msg']}")
-    return "; ".join(parts)
+        name = variable(settings, "_".join(str(part) for part in fault["loc"]))
+        held = "" if is_secret(settings, str(fault["loc"][0])) else f"={fault['input']!r}"
+        parts.append(
+            f"{name} is not set" if fault["type"] == "missing" else f"{name}{held} is no good: {fault['msg']}"
+        )
+    return "; ".join(parts) + "."
+
+
+def variable(settings: type[Settings], field: str) -> str:
+    """The variable that a field was read from, or would be."""
+    own, shared = (settings.prefix() + field).upper(), (SHARED_PREFIX + field).upper()
+    return shared if own not in os.environ and shared in os.environ else own
+
+
+def is_secret(settings: type[Settings], field: str) -> bool:
+    """Whether what a field holds must not be shown."""
+    kind = str(settings.model_fields[field].annotation) if field in settings.model_fields else ""
+    return any(secret.__name__ in kind for secret in (SecretStr, SecretBytes))
