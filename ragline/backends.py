@@ -73,8 +73,8 @@ def find(package: str, name: str) -> Any:
     if ":" in name:
         module, _, attribute = name.partition(":")
         found = getattr(imported(module, name), attribute, None)
-        if found is None:
-            raise SettingsError(f"{name} is no good: {module} has no {attribute or 'such name'}.")
+        if not callable(found):
+            raise SettingsError(f"{name} is no good: {module} has no {attribute} that can be called.")
         return found
     shipped = names(package)
     if name in shipped:
