@@ -51,7 +51,8 @@ class Hashing:
         return Embedded(
             vectors=np.array(vectors, np.float32).reshape(len(texts), self.dimensions),
             tokens=[len(each) for each in kept],
-            token_ids=[np.unique(np.array([digest(word) >> 32 for word in each], np.uint32)) for each in kept],
+            # 22 bits: statistics count word pieces in an array that is as long as the largest id.
+            token_ids=[np.unique(np.array([digest(word) >> 42 for word in each], np.uint32)) for each in kept],
             truncated=[len(each) > MAX_WORDS for each in read],
         )
 
