@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -25,6 +25,7 @@ IDEMPOTENT = (
     "ragline.v1.Retriever/GetDocument",
     "ragline.v1.Retriever/ListDocuments",
 )
+SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
 RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
@@ -40,7 +41,7 @@ def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = ID
     ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
     there. A server that comes back is found again within about a second. Nothing connects until a call.
     """
-    target = address if "://" in address or address.startswith("unix:") else f"dns:///{address}"
+    target = address if "://" in address or address.startswith(SCHEMES) else f"dns:///{address}"
     return grpc.aio.insecure_channel(target, options=options(max_message_mb, idempotent))
 
 
@@ -84,7 +85,7 @@ async def call(
 
 async def stream(
     method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request, *, timeout_s: float
-) -> AsyncIterator[Response]:
+) -> AsyncGenerator[Response, None]:
     """The messages as they come; limits, errors and cancelling as in ``call``, closing it early cancels too."""
     limit_s = allowed_s(timeout_s)
     rpc = method(request, timeout=limit_s, metadata=metadata())
