@@ -1,0 +1,126 @@
+"""Starts the generator: reads its settings and wires its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from pydantic import SecretStr
+
+import ragline.cache
+from ragline import backends, service, threads
+from ragline.cache import Cache
+from ragline.grpc_client import channel
+from ragline.models import ModelStore
+from ragline.service import Service
+from ragline.settings import SettingsError
+from services.generator import api, asking, rpc
+from services.generator.answer import Answerer, Choices
+from services.generator.keeping import Answers
+from services.generator.llms import LLM, Parts
+from services.generator.room import Room
+from services.generator.settings import Settings
+from services.generator.sources import Sources, Timeouts
+from services.generator.summarize import Limits, Summarizer
+
+LLMS = "services.generator.llms"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What has to be closed at the end."""
+
+    llm: LLM
+    cache: Cache | None
+    channels: tuple[grpc.aio.Channel, ...]
+
+    async def close(self) -> None:
+        """Let go of the model, the cache and the connections."""
+        await self.llm.close()
+        if self.cache:
+            await self.cache.close()
+        for each in self.channels:
+            await each.close()
+
+
+async def build(settings: Settings) -> Service:
+    """The generator with its LLM loaded; nothing is served yet. Raises SettingsError."""
+    llm: LLM = backends.load(LLMS, settings.llm, parts_of(settings), settings.llm_options)
+    fallback: LLM = backends.load(LLMS, "extractive", parts_of(settings))
+    cache = ragline.cache.open(settings.cache_url) if settings.cache_url else None
+    retriever = channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
+    reranker = settings.reranker_address and channel(
+        settings.reranker_address, max_message_mb=settings.max_message_mb
+    )
+    outside = Outside(llm, cache, (retriever, reranker) if reranker else (retriever,))
+    sources = Sources(
+        retriever, reranker or None, Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s)
+    )
+    answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"))
+    answerer = Answerer(sources, llm, fallback, answers, choices(settings))
+    summarizer = Summarizer(
+        sources,
+        llm,
+        fallback,
+        room(settings, "summaries"),
+        Limits(settings.max_summary_chars, settings.max_summary_parallel),
+    )
+    limits = asking.Limits(
+        settings.max_query_chars, settings.max_filter_chars, settings.max_top_k, settings.max_answer_tokens
+    )
+    return Service(
+        name="generator",
+        router=api.router(answerer, summarizer, limits, settings.max_summary_documents),
+        add_rpc=rpc.add(answerer, limits),
+        checks={"llm": llm.check},
+        start=nothing,
+        stop=outside.close,
+    )
+
+
+def parts_of(settings: Settings) -> Parts:
+    """What every LLM is handed."""
+    return Parts(
+        model=ModelStore(settings.models_dir).resolve,
+        api_key=key(settings),
+        threads=settings.threads or threads.available(),
+        timeout_s=settings.llm_timeout_s,
+    )
+
+
+def key(settings: Settings) -> SecretStr | None:
+    """The LLM server's key, from its setting or the file that another names."""
+    if settings.llm_api_key_file is None:
+        return settings.llm_api_key
+    try:
+        return SecretStr(settings.llm_api_key_file.read_text().strip())
+    except OSError as error:
+        raise SettingsError(f"GENERATOR_LLM_API_KEY_FILE cannot be read: {error.strerror}.") from error
+
+
+def room(settings: Settings, what: str) -> Room:
+    """Space for so many answers or summaries in the making."""
+    return Room(settings.max_waiting, what, "GENERATOR_MAX_WAITING")
+
+
+def choices(settings: Settings) -> Choices:
+    """How answers are made."""
+    return Choices(
+        rerank_pool=settings.rerank_pool,
+        evidence_sentences=settings.evidence_sentences,
+        prompt_tokens=settings.prompt_tokens,
+        abstain_below=settings.abstain_below,
+    )
+
+
+async def nothing() -> None:
+    """There is no work in the background."""
+
+
+def main() -> None:
+    """Serve until a signal says stop."""
+    service.run(build, Settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The read path on one screen: search, rerank, find evidence, prompt, generate, cite and check, or abstain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from ragline.context import new_id
+from ragline.errors import Internal, TimedOut, Unavailable
+from ragline.v1.retriever_pb2 import SearchResponse
+from services.generator import abstain, prompt
+from services.generator.checking import Checker
+from services.generator.clock import Clock
+from services.generator.events import Cited, Done, Event, Outcome, Passages, Question, Spent, Token
+from services.generator.explaining import explanation
+from services.generator.keeping import Answers
+from services.generator.llms import LLM, Usage
+from services.generator.ranking import Evidence, Ranking, evidence, rank
+from services.generator.sources import Sources
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How answers are made: see the settings of the same names."""
+
+    rerank_pool: int
+    evidence_sentences: int
+    prompt_tokens: int
+    abstain_below: float
+
+
+class Answerer:
+    """Answers questions from a collection's passages, with citations that code has checked.
+
+    ``fallback`` is the LLM that needs no model: it answers where ``llm`` is away or says what nothing supports.
+    """
+
+    def __init__(self, sources: Sources, llm: LLM, fallback: LLM, answers: Answers, choices: Choices) -> None:
+        self.sources, self.llm, self.fallback = sources, llm, fallback
+        self.answers = answers
+        self.choices = choices
+
+    async def answer(self, question: Question) -> Done:
+        """The whole answer at once."""
+        async with aclosing(self.stream(question)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event
+        raise Internal
+
+    async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
+        """The answer as it is written; ``Done`` is the last event.
+
+        Equal questions at the same generation share one stream, and later ones the kept answer: the search
+        comes first, so an answer from passages that have since changed can never be served.
+        """
+        clock = Clock()
+        pool = self.choices.rerank_pool if self.sources.reranker else 0
+        with clock.stage("retrieve"):
+            found = await self.sources.search(question, max(question.top_k, pool))
+        variant = f"{self.llm.name} {self.choices}"
+        events = self.answers.get(question, found, variant, lambda: self.write(question, found))
+        cached = False
+        async with aclosing(events):
+            async for event in events:
+                cached = cached or event == Spent(Usage(), cached=True)
+                if isinstance(event, Outcome):
+                    yield Done(new_id(), event, clock.total(event.timings_ms), found.generation, cached)
+                else:
+                    yield event
+
+    async def write(self, question: Question, found: SearchResponse) -> AsyncGenerator[Event | Outcome, None]:
+        """Everything after the search; ``Outcome`` is the last event."""
+        clock = Clock()
+        with clock.stage("rerank"):
+            ranking = await rank(self.sources, question.query, found.results[0], question.top_k)
+        yield Passages(ranking.best)
+        with clock.stage("evidence"):
+            limit = self.choices.evidence_sentences
+            held = await evidence(self.sources, question.query, found.results[0], ranking, limit)
+        with clock.stage("prompt"):
+            ask = self.ask(question, ranking, held)
+        checker = Checker([each.passage for each in ranking.best], held.sentences, clock)
+        if held.sentences and held.chance >= self.choices.abstain_below:
+            async for event in self.generate(question, ask, checker):
+                yield event
+        if abstained := not checker.said:
+            yield Token(checker.say(abstain.refusal(question.collection, checker.passages)))
+        yield Spent(checker.usage)
+        yield Outcome(
+            answer=checker.answer,
+            citations=tuple(checker.citations),
+            abstained=abstained,
+            degraded=(*found.degraded, *held.degraded, *checker.degraded),
+            usage=checker.usage,
+            model=checker.model or self.llm.name,
+            timings_ms=clock.times_ms,
+            explain=explanation(ranking, held, ask, checker, self.choices) if question.explain else None,
+        )
+
+    def ask(self, question: Question, ranking: Ranking, held: Evidence) -> prompt.Prompt:
+        """What the LLM is asked, in the style it understands."""
+        budget = min(self.choices.prompt_tokens, self.llm.context_tokens - question.max_tokens)
+        if self.llm.style == "extract":
+            return prompt.extract(question.query, held.sentences, budget)
+        passages = [each.passage for each in ranking.best]
+        return prompt.passages(question.query, passages, held.sentences, budget)
+
+    async def generate(
+        self, question: Question, ask: prompt.Prompt, checker: Checker
+    ) -> AsyncGenerator[Token | Cited, None]:
+        """What the LLM says and the passages support; the best sentences themselves where that is nothing."""
+        try:
+            async for event in checker.check(self.llm, ask, question):
+                yield event
+        except (Unavailable, TimedOut, Internal) as error:
+            log.warning("going on without the LLM", llm=self.llm.name, reason=error.detail)
+            checker.degraded = ("llm",)
+        if not checker.said and not checker.declined:
+            async for event in checker.check(self.fallback, ask, question):
+                yield event

@@ -1,0 +1,195 @@
+"""The REST door: POST /generate and /summarize, whole or as typed server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ragline.errors import InvalidRequest, TooLarge
+from ragline.http import sse
+from services.generator import asking, wire
+from services.generator.answer import Answerer
+from services.generator.events import Question, Token
+from services.generator.summarize import Summarizer, Texts
+
+TENANT = "default"
+STREAM = "send typed server-sent events instead of one JSON object"
+
+
+class GenerateBody(BaseModel):
+    """A question to a collection."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"query": "How is a lost message retried?"},
+                {"query": "How long is the warranty?", "collection": "manuals", "top_k": 8, "stream": True},
+            ]
+        },
+    )
+
+    query: Annotated[str, Field(description="what is asked")]
+    collection: Annotated[str, Field(description="where to look")] = "default"
+    top_k: Annotated[int, Field(ge=1, description="passages that the answer is made from")] = 5
+    filter: Annotated[dict[str, Any] | None, Field(description="on documents' metadata, as in /retrieve")] = None
+    max_tokens: Annotated[int, Field(ge=1, description="most tokens of the answer")] = 256
+    temperature: Annotated[float, Field(ge=0, le=2, description="0: the likeliest answer")] = 0.0
+    stream: Annotated[bool, Field(description=STREAM)] = False
+    explain: Annotated[bool, Field(description="add each stage's ranks and scores, and the prompt")] = False
+
+
+class SummarizeBody(BaseModel):
+    """What to summarise: ``text``, or documents of a collection."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"text": "The retriever holds the passages. It searches them by words and by meaning."},
+                {"document_ids": ["handbook"], "collection": "manuals", "max_tokens": 200},
+            ]
+        },
+    )
+
+    text: Annotated[str | None, Field(description="the text itself")] = None
+    document_ids: Annotated[list[str] | None, Field(description="documents of the collection instead")] = None
+    collection: Annotated[str, Field(description="where the documents are")] = "default"
+    max_tokens: Annotated[int, Field(ge=1, description="most tokens of the summary")] = 256
+    stream: Annotated[bool, Field(description=STREAM)] = False
+
+
+class CitationBody(BaseModel):
+    """A span that supports what stands before its marker in the answer."""
+
+    marker: str = Field(description="as it stands in the answer")
+    document_id: str
+    passage_id: str
+    quote: str = Field(description="the document's source text from start to end, letter by letter")
+    start: int
+    end: int
+    page: int | None = Field(None, description="absent where the format has no pages")
+    score: float = Field(description="how much of the claim the quote holds, up to 1")
+
+
+class UsageBody(BaseModel):
+    """Tokens that this request took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class AnswerBody(BaseModel):
+    """An answer whose every sentence carries a citation, or an abstention."""
+
+    id: str
+    answer: str
+    citations: list[CitationBody]
+    abstained: bool = Field(description="true: nothing was found that answers; the text says what was looked at")
+    degraded: list[str] = Field(description="what was away: dense, sparse, rerank, llm")
+    usage: UsageBody
+    timings_ms: dict[str, float]
+    generation: int = Field(description="of the collection, which the answer was made from")
+    cached: bool
+    model: str
+    explain: dict[str, Any] | None = Field(None, description="only with explain")
+
+
+class SummaryBody(BaseModel):
+    """A summary."""
+
+    summary: str
+    usage: UsageBody
+    timings_ms: dict[str, float]
+    model: str
+    degraded: list[str]
+
+
+def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, max_documents: int) -> APIRouter:
+    """The routes of the generator."""
+    routes = APIRouter(tags=["generator"])
+
+    @routes.post("/generate", response_model=AnswerBody, summary="Answer a question from a collection")
+    async def generate(body: GenerateBody, request: Request) -> Response:
+        """Search, rerank, write, check: each sentence is backed by a quote, or there is an abstention.
+
+        With ``stream``: events ``passages``, ``token``, ``citation``, ``usage``, then ``done`` with the whole
+        object, or ``error`` with a problem document. The tokens joined are the answer.
+        """
+        asked = asking.question(question(body), limits)
+        if body.stream:
+            return sse(request, answering(answerer, asked))
+        return as_json(wire.answer(await answerer.answer(asked)))
+
+    @routes.post("/summarize", response_model=SummaryBody, summary="Summarise a text or documents")
+    async def summarize(body: SummarizeBody, request: Request) -> Response:
+        """Long input is summarised part by part, then the parts' summaries.
+
+        With ``stream``: events ``token``, then ``done`` with the whole object, or ``error``.
+        """
+        texts = checked(body, max_documents)
+        max_tokens = asking.answer_tokens(body.max_tokens, limits)
+        if body.stream:
+            return sse(request, summarizing(summarizer, texts, max_tokens))
+        return as_json(wire.summary(await summarizer.summarize(texts, max_tokens)))
+
+    return routes
+
+
+def question(body: GenerateBody) -> Question:
+    """The body as the use case takes it."""
+    return Question(
+        tenant=TENANT,
+        collection=body.collection,
+        query=body.query,
+        top_k=body.top_k,
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        filter_json=asking.filter_json(body.filter),
+        explain=body.explain,
+    )
+
+
+def checked(body: SummarizeBody, max_documents: int) -> Texts:
+    """The body as the use case takes it; raises InvalidRequest unless exactly one kind of input is there."""
+    if (body.text is None) == (body.document_ids is None):
+        raise InvalidRequest("send either text or document_ids.", field="text")
+    if body.document_ids is not None and not body.document_ids:
+        raise InvalidRequest("document_ids is empty; name a document.", field="document_ids")
+    if len(body.document_ids or ()) > max_documents:
+        raise TooLarge(
+            f"document_ids has {len(body.document_ids or ())} ids, over the {max_documents} of "
+            "GENERATOR_MAX_SUMMARY_DOCUMENTS.",
+            field="document_ids",
+        )
+    return Texts(TENANT, asking.collection(body.collection), body.text, tuple(body.document_ids or ()))
+
+
+async def answering(answerer: Answerer, asked: Question) -> AsyncGenerator[tuple[str, Mapping[str, Any]], None]:
+    """The events of an answer."""
+    async with aclosing(answerer.stream(asked)) as events:
+        async for event in events:
+            yield wire.event(event)
+
+
+async def summarizing(
+    summarizer: Summarizer, texts: Texts, max_tokens: int
+) -> AsyncGenerator[tuple[str, Mapping[str, Any]], None]:
+    """The events of a summary."""
+    async with aclosing(summarizer.stream(texts, max_tokens)) as events:
+        async for event in events:
+            yield ("token", {"text": event.text}) if isinstance(event, Token) else ("done", wire.summary(event))
+
+
+def as_json(body: Mapping[str, Any]) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(body), media_type="application/json")

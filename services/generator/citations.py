@@ -1,0 +1,193 @@
+"""Assigns and checks citations: which span of which passage, if any, supports a claim.
+
+Citations come from this code and never from what an LLM wrote. A claim is supported by a sentence, or by two
+neighbouring ones, that hold most of its words, each of its numbers and names, and its negation, if it has one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ragline.v1.passage_pb2 import Passage
+from services.generator.evidence import WORD, Sentence, fold, span, words
+
+# A claim needs this share of its words in the quote; tuned so that a paraphrase passes and an invention does not.
+LEAST_SUPPORT = 0.7
+
+_NUMBERS = words("zero one two three four five six seven eight nine ten eleven twelve")
+_DIGITS = {word: str(value) for value, word in enumerate(_NUMBERS)}
+_NEGATIONS = frozenset(words("no not never none nor neither nobody nothing without cannot"))
+_PLAIN = frozenset(
+    words(
+        "a an and any are as at be been but by can could did do does for from had has have he her his i if in into "
+        "is it its may might must of on or our she should so some such than that the their them then there these "
+        "they this those to was we were what when where which while who will with would you your"
+    )
+)
+_MARKER = re.compile(r"\s*[\[\u3010\uff3b]\s*\^?\d+(?:\s*[,;\u2013-]\s*\^?\d+)*\s*[\]\u3011\uff3d]")
+_SOURCE_MARKER = re.compile(r"\[(\s*\d+\s*)\]")
+_NUMBERING = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,3}[.)]\s+)")
+_LABEL = re.compile(r"^(?:answer|sentence(?: \d+)?)\s*:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Citation:
+    """``quote`` is the document's source text from ``start`` to ``end``, letter by letter."""
+
+    marker: str
+    document_id: str
+    passage_id: str
+    quote: str
+    start: int
+    end: int
+    page: int | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Support:
+    """The piece ``passages[passage].text[start:end]`` and how much of a claim it holds, up to 1."""
+
+    passage: int
+    start: int
+    end: int
+    score: float
+
+
+class Citer:
+    """Checks the claims of one answer and numbers what they rest on in the order of appearance."""
+
+    def __init__(self, passages: Sequence[Passage], found: Sequence[Sentence]) -> None:
+        self.passages = passages
+        self.sources = [Source(passages, window) for window in windows(found)]
+        self.citations: list[Citation] = []
+
+    def support(self, claim: str) -> Support | None:
+        """The best support for the claim; None if there is none. One sentence is preferred to two."""
+        needs = Needs(claim)
+        best: Support | None = None
+        for source in self.sources:
+            score = source.holds(needs)
+            if score >= LEAST_SUPPORT and (best is None or score > best.score):
+                best = Support(source.passage, source.start, source.end, score)
+        return best
+
+    def cite(self, support: Support) -> tuple[Citation, bool] | None:
+        """The citation of a support, and whether it is new; None where the source has no such span."""
+        passage = self.passages[support.passage]
+        start, end, quote = span(passage, support.start, support.end)
+        if not quote or len(quote) != end - start:
+            return None
+        for known in self.citations:
+            if (known.document_id, known.start, known.end) == (passage.document_id, start, end):
+                return known, False
+        citation = Citation(
+            marker=f"[{len(self.citations) + 1}]",
+            document_id=passage.document_id,
+            passage_id=passage.id,
+            quote=quote,
+            start=start,
+            end=end,
+            page=passage.page or None,
+            score=round(support.score, 4),
+        )
+        self.citations.append(citation)
+        return citation, True
+
+
+class Needs:
+    """What a quote must hold to support a claim."""
+
+    def __init__(self, claim: str) -> None:
+        found = [match.group() for match in WORD.finditer(claim)]
+        folded = [number(fold(word)) for word in found]
+        self.words = {word for word in folded if word not in _PLAIN and word not in _NEGATIONS}
+        self.numbers = {word for word in folded if any(letter.isdigit() for letter in word)}
+        named = (fold(word) for word in found[1:] if word[0].isupper())
+        self.names = {word for word in named if word not in _PLAIN} - self.numbers
+        self.first = folded[0] if found and folded[0] in self.words - self.numbers else None
+        self.negated = any(negates(word) for word in folded)
+
+
+class Source:
+    """One or two neighbouring sentences of a passage, ready to be compared."""
+
+    def __init__(self, passages: Sequence[Passage], window: Sentence) -> None:
+        passage = passages[window.passage]
+        self.passage, self.start, self.end = window.passage, window.start, window.end
+        self.ordered = [number(word) for word in words(window.text)]
+        self.words = set(self.ordered)
+        self.heading = {number(word) for word in words(f"{passage.title} {passage.section}")}
+
+    def holds(self, needs: Needs) -> float:
+        """The share of the claim's words that are here; 0 where a number, a name or the negation is not."""
+        known = self.words | self.heading
+        if not needs.words or not needs.numbers <= self.words or not needs.names <= known:
+            return 0.0
+        if needs.first and needs.first not in known and not alike(needs.first, self.words):
+            return 0.0
+        held = {word for word in needs.words if word in self.words or alike(word, self.words)}
+        if self.negates(held) != needs.negated:
+            return 0.0
+        return len(held) / len(needs.words)
+
+    def negates(self, held: set[str]) -> bool:
+        """Whether a negation stands between the first and the last of the words, or right before the first."""
+        places = [at for at, word in enumerate(self.ordered) if word in held]
+        return bool(places) and any(negates(word) for word in self.ordered[max(0, places[0] - 2) : places[-1] + 1])
+
+
+def windows(found: Sequence[Sentence]) -> Iterator[Sentence]:
+    """Each sentence, then each pair of neighbours in one passage."""
+    yield from found
+    ordered = sorted(found, key=lambda each: (each.passage, each.start))
+    for left, right in pairwise(ordered):
+        if left.passage == right.passage:
+            yield Sentence(left.passage, left.start, right.end, f"{left.text} {right.text}")
+
+
+def number(word: str) -> str:
+    """A number in one spelling: ``two`` as ``2``, ``1,000`` as ``1000``."""
+    if word[0].isdigit():
+        return word.replace(",", "")
+    return _DIGITS.get(word, word)
+
+
+def negates(word: str) -> bool:
+    """Whether a folded word negates."""
+    return word in _NEGATIONS or word.endswith("n't")
+
+
+def alike(word: str, others: set[str]) -> bool:
+    """Whether another form of the word is there: a common beginning of most of both."""
+    if len(word) < 5 or word.isdigit():
+        return False
+    return any(
+        other[:5] == word[:5] and common(word, other) >= 0.7 * max(len(word), len(other)) for other in others
+    )
+
+
+def common(left: str, right: str) -> int:
+    """How many letters two words begin with alike."""
+    length = 0
+    for one, other in zip(left, right, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
+
+
+def unmarked(claim: str) -> str:
+    """A claim without the markers, numbering and labels that an LLM put there itself, on one line."""
+    before, text = "", claim
+    while before != text:
+        before, text = text, _MARKER.sub("", text)
+    return " ".join(_LABEL.sub("", _NUMBERING.sub("", text.strip())).split())
+
+
+def shown(source: str) -> str:
+    """Source text as it stands in an answer: on one line, and no bracketed number can be taken for a marker."""
+    return _SOURCE_MARKER.sub(r"[ \1 ]", " ".join(source.split()))

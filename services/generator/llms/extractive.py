@@ -1,0 +1,64 @@
+"""Answers with the sentences that match best, word for word: no model, no weights, nothing invented."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from pydantic import Field
+
+from services.generator.evidence import Sentence
+from services.generator.llms import Parts, Piece, Usage
+from services.generator.prompt import Prompt, Style, tokens
+
+Margin = Annotated[float, Field(ge=0)]
+
+
+def load(parts: Parts, *, sentences: Annotated[int, Field(ge=1, le=10)] = 2, margin: Margin = 0.1) -> Extractive:
+    """At most ``sentences`` in an answer: the best one, and others within ``margin`` of its score."""
+    return Extractive(sentences, margin)
+
+
+class Extractive:
+    """Picks from ``prompt.sentences``; for a summary, as many as ``max_tokens`` holds, in the text's order."""
+
+    name = "extractive"
+    style: Style = "extract"
+    context_tokens = 1_000_000_000
+
+    def __init__(self, count: int = 2, margin: float = 0.1) -> None:
+        self.count = count
+        self.margin = margin
+
+    async def generate(
+        self, prompt: Prompt, *, max_tokens: int, temperature: float
+    ) -> AsyncGenerator[Piece, None]:
+        """One piece a sentence; no tokens are used."""
+        chosen = self.central(prompt, max_tokens) if prompt.task == "summary" else self.best(prompt)
+        for sentence in chosen:
+            yield Piece(" ".join(sentence.text.split()) + "\n")
+        yield Piece(usage=Usage())
+
+    def best(self, prompt: Prompt) -> list[Sentence]:
+        """The best sentence and those hardly worse."""
+        if not prompt.sentences:
+            return []
+        least = prompt.sentences[0].score - self.margin
+        return [sentence for sentence in prompt.sentences[: self.count] if sentence.score >= least]
+
+    def central(self, prompt: Prompt, max_tokens: int) -> list[Sentence]:
+        """The first sentences that fit, at least one, put back into the text's order."""
+        chosen: list[Sentence] = []
+        spent = 0
+        for sentence in prompt.sentences:
+            spent += tokens(sentence.text)
+            if chosen and spent > max_tokens:
+                break
+            chosen.append(sentence)
+        return sorted(chosen, key=lambda sentence: (sentence.passage, sentence.start))
+
+    async def check(self) -> None:
+        """It always can."""
+
+    async def close(self) -> None:
+        """It holds nothing."""

@@ -1,0 +1,110 @@
+"""Orders the passages and their sentences by how well they answer, with the reranker or, without it, by words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
+from ragline.v1 import retriever_pb2
+from ragline.v1.reranker_pb2 import Candidate
+from services.generator import abstain
+from services.generator.events import Ranked
+from services.generator.evidence import Sentence, heading, overlap, scored, split
+from services.generator.sources import Sources
+
+# The reranker's failures that an answer survives; anything else says that the request is wrong.
+AWAY = (Unavailable, TimedOut, Overloaded, Internal)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best passages; ``scores`` are those of the whole pool, ``scorer`` is empty where none was at work."""
+
+    best: tuple[Ranked, ...]
+    scores: tuple[float, ...]
+    scorer: str
+    degraded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The sentences of the best passages, best first, and the chance that they hold an answer."""
+
+    sentences: tuple[Sentence, ...]
+    features: abstain.Features
+    chance: float
+    degraded: tuple[str, ...]
+
+
+async def rank(sources: Sources, query: str, found: retriever_pb2.SearchResult, top_k: int) -> Ranking:
+    """The ``top_k`` best of what was found; in the order of the search where the reranker is away."""
+    hits = list(found.hits)
+    if not hits or sources.reranker is None:
+        return ranking(hits, [hit.score for hit in hits], "", (), top_k)
+    try:
+        scores, scorer = await sources.rerank(query, [candidate(hit) for hit in hits], found.statistics)
+    except AWAY as error:
+        tell(error)
+        return ranking(hits, [hit.score for hit in hits], "", ("rerank",), top_k)
+    return ranking(hits, scores, scorer, (), top_k)
+
+
+def ranking(
+    hits: Sequence[retriever_pb2.Hit],
+    scores: Sequence[float],
+    scorer: str,
+    degraded: tuple[str, ...],
+    top_k: int,
+) -> Ranking:
+    """The hits by score; equal scores stay in the order of the search."""
+    places = sorted(range(len(hits)), key=lambda place: -scores[place])[:top_k]
+    best = tuple(Ranked(hits[place], scores[place], place + 1) for place in places)
+    return Ranking(best, tuple(scores), scorer, degraded)
+
+
+def candidate(hit: retriever_pb2.Hit) -> Candidate:
+    """A hit as the reranker takes it: the text that was embedded, and the search's scores."""
+    made = Candidate(text=heading(hit.passage, hit.passage.text))
+    if hit.HasField("dense_score"):
+        made.dense_score = hit.dense_score
+    if hit.HasField("sparse_score"):
+        made.sparse_score = hit.sparse_score
+    return made
+
+
+async def evidence(
+    sources: Sources, query: str, found: retriever_pb2.SearchResult, ranked: Ranking, limit: int
+) -> Evidence:
+    """The sentences of the best passages, scored by the reranker as if each were a passage.
+
+    The chance is computed from its scores where they are calibrated, else from the words alone.
+    """
+    passages = [each.passage for each in ranked.best]
+    pieces = split(passages, limit)
+    texts = [heading(passages[piece.passage], piece.text) for piece in pieces]
+    pool = [heading(hit.passage, hit.passage.text) for hit in found.hits]
+    lexical = overlap(query, texts, pool)
+    own, whole, degraded = lexical, overlap(query, [heading(p, p.text) for p in passages], pool), ranked.degraded
+    scorer = ""
+    if ranked.scorer and pieces:
+        try:
+            candidates = [Candidate(text=text) for text in texts]
+            own, scorer = await sources.rerank(query, candidates, found.statistics)
+            whole = [each.score for each in ranked.best]
+        except AWAY as error:
+            tell(error)
+            degraded = ("rerank",)
+    calibration = abstain.CALIBRATIONS.get(scorer)
+    features = abstain.Features(max(own if calibration else lexical, default=0.0), abstain.gap(ranked.scores))
+    chance = (calibration or abstain.LEXICAL).chance(features) if pieces else 0.0
+    return Evidence(tuple(scored(pieces, own, whole)), features, chance, degraded)
+
+
+def tell(error: RaglineError) -> None:
+    """The log says why an answer was made without the reranker."""
+    log.warning("going on without the reranker", reason=error.detail)

@@ -1,0 +1,65 @@
+"""What the generator can be told: GENERATOR_* variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from ragline import settings
+
+
+class Settings(settings.Settings):
+    """Settings of the generator."""
+
+    model_config = SettingsConfigDict(env_prefix="GENERATOR_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
+    port: int = Field(8004, ge=0, le=65535, description="port of REST; 0 takes a free one")
+    grpc_port: int = Field(50054, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
+    retriever_address: str = Field("127.0.0.1:50052", description="host:port of the retriever's gRPC")
+    reranker_address: str = Field("127.0.0.1:50053", description="host:port of the reranker's gRPC; empty: none")
+
+    llm: str = Field(
+        "llamacpp",
+        min_length=1,
+        description="what writes answers: llamacpp, openai, extractive, or a module:Class of your own",
+    )
+    llm_options: dict[str, Any] = Field(default={}, description="options of the LLM, as JSON")
+    llm_api_key: SecretStr | None = Field(None, description="key for the LLM's server, where it wants one")
+    llm_api_key_file: Path | None = Field(None, description="file that holds the key instead")
+    llm_timeout_s: float = Field(120.0, gt=0, description="longest that the LLM may take for one text")
+
+    rerank_pool: int = Field(50, ge=1, le=1000, description="passages that are retrieved to be reranked")
+    evidence_sentences: int = Field(
+        48, ge=1, le=1000, description="most sentences of the best passages that are scored for an answer"
+    )
+    prompt_tokens: int = Field(1600, ge=64, description="most tokens of passages in a prompt, by estimate")
+    abstain_below: float = Field(
+        0.3, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
+    )
+
+    max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
+    max_filter_chars: int = Field(16_384, ge=2, description="longest filter, in characters of JSON")
+    max_top_k: int = Field(100, ge=1, le=1000, description="most passages that an answer may be made from")
+    max_answer_tokens: int = Field(1024, ge=1, description="largest max_tokens that a request may ask for")
+    max_summary_chars: int = Field(2_000_000, ge=1, description="longest text to summarise, in characters")
+    max_summary_documents: int = Field(100, ge=1, description="most documents summarised in one request")
+    max_summary_parallel: int = Field(4, ge=1, description="parts of one text that are summarised at once")
+    max_waiting: int = Field(
+        256, ge=1, description="most answers and summaries in the making; one more is refused"
+    )
+
+    retrieve_timeout_s: float = Field(10.0, gt=0, description="longest wait for the retriever")
+    rerank_timeout_s: float = Field(10.0, gt=0, description="longest wait for the reranker, then go on without")
+    cache_url: str = Field("memory://?max_mb=64", description="cache of answers; empty: none")
+    cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
+
+    @model_validator(mode="after")
+    def one_key(self) -> Self:
+        """Two places for one key could hold two keys."""
+        if self.llm_api_key and self.llm_api_key_file:
+            raise ValueError("set GENERATOR_LLM_API_KEY or GENERATOR_LLM_API_KEY_FILE, not both")
+        return self

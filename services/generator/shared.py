@@ -1,0 +1,91 @@
+"""Does equal streams once: who asks for what is being written reads along from its beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, TypeVar
+
+from ragline import context
+from ragline.errors import Cancelled
+
+E = TypeVar("E")
+
+
+class Stream(Generic[E]):
+    """What has been written so far, and by which task."""
+
+    def __init__(self) -> None:
+        self.events: list[E] = []
+        self.readers = 0
+        self.changed = asyncio.Event()
+        self.task: asyncio.Task[None]
+
+    async def write(self, source: AsyncGenerator[E, None], request_id: str) -> None:
+        """Take over all events; the source is closed however it ends."""
+        with context.bind(request_id):
+            try:
+                async for event in source:
+                    self.events.append(event)
+                    self.wake()
+            finally:
+                await source.aclose()
+
+    def wake(self) -> None:
+        """Let the readers look again."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class SharedStreams(Generic[E]):
+    """One stream a key at a time. Belongs to one event loop.
+
+    A stream is nobody's: it outlives the reader that started it and is cancelled when the last one leaves.
+    It has no deadline of its own but that of what it calls, since readers' deadlines differ; each reader
+    minds its own. Its exception reaches every reader.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[str, Stream[E]] = {}
+
+    async def join(self, key: str, make: Callable[[], AsyncGenerator[E, None]]) -> AsyncGenerator[E, None]:
+        """All events of the stream of ``key``, which ``make`` starts if it is not under way."""
+        stream = self.streams.get(key) or self.start(key, make())
+        stream.readers += 1
+        try:
+            at = 0
+            while True:
+                changed = stream.changed
+                while at < len(stream.events):
+                    at += 1
+                    yield stream.events[at - 1]
+                if stream.task.done():
+                    break
+                if changed is stream.changed:
+                    await changed.wait()
+            if stream.task.cancelled():
+                raise Cancelled("The work was cancelled before it was done; ask again.")
+            stream.task.result()
+        finally:
+            stream.readers -= 1
+            if not stream.readers and not stream.task.done():
+                self.end(key, stream)
+                stream.task.cancel()
+
+    def start(self, key: str, source: AsyncGenerator[E, None]) -> Stream[E]:
+        """Begin to write, outside of the context of the request that asked first."""
+        stream: Stream[E] = Stream()
+        work = stream.write(source, context.request_id())
+        stream.task = asyncio.create_task(work, context=contextvars.Context())
+        stream.task.add_done_callback(lambda _: self.end(key, stream))
+        self.streams[key] = stream
+        return stream
+
+    def end(self, key: str, stream: Stream[E]) -> None:
+        """Let no one else join, and wake those who wait."""
+        if self.streams.get(key) is stream:
+            del self.streams[key]
+        if stream.task.done() and not stream.task.cancelled():
+            stream.task.exception()  # looked at, so that it is not reported where all readers have left
+        stream.wake()

@@ -1,0 +1,60 @@
+"""Where passages and their scores come from: the retriever and the reranker, over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from ragline.grpc_client import call
+from ragline.v1 import reranker_pb2, reranker_pb2_grpc, retriever_pb2, retriever_pb2_grpc
+from ragline.v1.passage_pb2 import Statistics
+from services.generator.events import Question
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """The longest wait for each service, in seconds."""
+
+    retrieve_s: float
+    rerank_s: float
+
+
+class Sources:
+    """Both services as plain calls. ``reranker`` None: there is none, and order and scores are the search's."""
+
+    def __init__(self, retriever: grpc.aio.Channel, reranker: grpc.aio.Channel | None, timeouts: Timeouts) -> None:
+        self.retriever = retriever_pb2_grpc.RetrieverStub(retriever)
+        self.reranker = None if reranker is None else reranker_pb2_grpc.RerankerStub(reranker)
+        self.timeouts = timeouts
+
+    async def search(self, question: Question, top_k: int) -> retriever_pb2.SearchResponse:
+        """The passages that match; exactly one result. Raises NotFound for an unknown collection."""
+        request = retriever_pb2.SearchRequest(
+            tenant=question.tenant,
+            collection=question.collection,
+            queries=[question.query],
+            top_k=top_k,
+            filter_json=question.filter_json,
+        )
+        return await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
+
+    async def rerank(
+        self, query: str, candidates: Sequence[reranker_pb2.Candidate], statistics: Statistics
+    ) -> tuple[list[float], str]:
+        """One score a candidate, in the candidates' order, and the name of the scorer."""
+        if self.reranker is None:
+            raise RuntimeError("there is no reranker to ask; the caller looks first")
+        request = reranker_pb2.RerankRequest(query=query, candidates=candidates, statistics=statistics)
+        response = await call(self.reranker.Rerank, request, timeout_s=self.timeouts.rerank_s)
+        scores = [0.0] * len(candidates)
+        for score in response.scores:
+            scores[score.index] = score.score
+        return scores, response.scorer
+
+    async def document(self, tenant: str, collection: str, document_id: str) -> retriever_pb2.Document:
+        """A document with its source text; raises NotFound."""
+        request = retriever_pb2.GetDocumentRequest(tenant=tenant, collection=collection, document_id=document_id)
+        response = await call(self.retriever.GetDocument, request, timeout_s=self.timeouts.retrieve_s)
+        return response.document

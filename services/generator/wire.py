@@ -1,0 +1,78 @@
+"""Passages, citations and answers as the doors send them: plain JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from ragline.v1.passage_pb2 import Passage
+from services.generator.citations import Citation
+from services.generator.events import Cited, Done, Event, Passages, Spent, Token
+from services.generator.summarize import Summary
+
+
+def event(made: Event) -> tuple[str, Mapping[str, Any]]:
+    """A typed server-sent event: its name and its data."""
+    match made:
+        case Passages():
+            return "passages", {"passages": [passage(each.passage, each.score) for each in made.ranked]}
+        case Token():
+            return "token", {"text": made.text}
+        case Cited():
+            return "citation", citation(made.citation)
+        case Spent():
+            return "usage", asdict(made.usage)
+        case Done():
+            return "done", answer(made)
+
+
+def answer(done: Done) -> dict[str, Any]:
+    """The whole response of /generate."""
+    outcome = done.outcome
+    body: dict[str, Any] = {
+        "id": done.id,
+        "answer": outcome.answer,
+        "citations": [citation(each) for each in outcome.citations],
+        "abstained": outcome.abstained,
+        "degraded": list(outcome.degraded),
+        "usage": asdict(outcome.usage),
+        "timings_ms": dict(done.timings_ms),
+        "generation": done.generation,
+        "cached": done.cached,
+        "model": outcome.model,
+    }
+    return body if outcome.explain is None else {**body, "explain": outcome.explain}
+
+
+def citation(made: Citation) -> dict[str, Any]:
+    """A citation; ``page`` only where the document has pages."""
+    return {name: value for name, value in asdict(made).items() if name != "page" or value is not None}
+
+
+def passage(found: Passage, score: float) -> dict[str, Any]:
+    """A passage as /retrieve returns it."""
+    body = {
+        "id": found.id,
+        "document_id": found.document_id,
+        "title": found.title,
+        "text": found.text,
+        "score": score,
+        "start": found.start,
+        "end": found.end,
+        "metadata": orjson.loads(found.metadata_json or "{}"),
+    }
+    return {**body, "page": found.page} if found.page else body
+
+
+def summary(made: Summary) -> dict[str, Any]:
+    """The whole response of /summarize."""
+    return {
+        "summary": made.summary,
+        "usage": asdict(made.usage),
+        "timings_ms": made.timings_ms,
+        "model": made.model,
+        "degraded": list(made.degraded),
+    }
