@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from ragline import settings as base
 from ragline.cli import doctor as doctors
@@ -22,7 +22,7 @@ from ragline.models import ModelStore
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask questions of your own documents.")
 models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
 app.add_typer(models, name="models")
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
@@ -126,9 +126,11 @@ def pull(
     for name in names or [model.id for model in shelf.list()]:
         with Progress(*columns, transient=True) as progress:
             bar = progress.add_task(name, total=None)
-            folder = shelf.pull(
-                name, lambda done, total, bar=bar: progress.update(bar, completed=done, total=total)
-            )
+
+            def show(done: int, total: int, progress: Progress = progress, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            folder = shelf.pull(name, show)
         out.print(f"[green]✓[/green] {name} in {folder}")
 
 
@@ -138,9 +140,9 @@ def verify(
 ) -> None:
     """Read every byte of the weights and compare hashes."""
     shelf = store()
-    faults = [fault for name in names or [m.id for m in shelf.list()] for fault in shelf.verify(name)]
+    faults = [f"{name}: {fault}" for name in names or [m.id for m in shelf.list()] for fault in shelf.verify(name)]
     if faults:
-        raise Failure(" ".join(faults))
+        raise Failure(f"{'; '.join(faults)}. Run `ragline models pull` to fetch them again.")
     out.print("[green]✓[/green] all hashes agree")
 
 
@@ -182,7 +184,7 @@ def main() -> None:
     try:
         app()
     except (Failure, base.SettingsError) as failure:
-        Console(stderr=True, highlight=False).print(f"[red]ragline:[/red] {escape(str(failure))}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]ragline:[/red] {escape(str(failure))}")
         sys.exit(1)
 
 

@@ -1,0 +1,68 @@
+"""The all-in-one: the four services in one process, gRPC on loopback, all REST routes on one port."""
+
+from __future__ import annotations
+
+import sys
+
+from ragline import log, service
+from ragline.addresses import joined
+from ragline.cli.settings import Settings
+from ragline.service import Service
+from ragline.settings import load
+from services.generator.__main__ import build as build_generator
+from services.generator.settings import Settings as GeneratorSettings
+from services.preprocess.__main__ import build as build_preprocess
+from services.preprocess.settings import Settings as PreprocessSettings
+from services.reranker.__main__ import build as build_reranker
+from services.reranker.settings import Settings as RerankerSettings
+from services.retriever.__main__ import build as build_retriever
+from services.retriever.settings import Settings as RetrieverSettings
+
+LOOPBACK = "127.0.0.1"
+READY = """\
+Ragline is ready at {url}
+
+  ragline ingest docs/                              put documents in
+  ragline ask "How is a lost message retried?"      ask them
+  ragline search "lost message"                     see the passages
+
+{url}/docs describes every route. Ctrl-C stops it; the documents stay in {data}.
+"""
+
+
+async def main() -> None:
+    """Build the services, those that others call first, and serve them until a signal says stop."""
+    settings = load(Settings)
+    log.configure(settings.log_level, settings.log_format)
+    preprocess, retriever = load(PreprocessSettings), load(RetrieverSettings)
+    reranker, generator = load(RerankerSettings), load(GeneratorSettings)
+    services: list[Service] = [
+        await build_retriever(retriever),
+        await build_preprocess(preprocess),
+        await build_reranker(reranker),
+        await build_generator(generator),
+    ]
+    await service.serve(
+        services,
+        http_host=settings.host,
+        http_port=settings.port,
+        grpc_addresses={
+            "preprocess": joined(LOOPBACK, preprocess.grpc_port),
+            "retriever": joined(LOOPBACK, retriever.grpc_port),
+            "reranker": joined(LOOPBACK, reranker.grpc_port),
+            "generator": joined(LOOPBACK, generator.grpc_port),
+        },
+        settings=settings,
+        title="Ragline",
+        on_ready=lambda url: welcome(url, settings),
+    )
+
+
+def welcome(url: str, settings: Settings) -> None:
+    """Print what to try."""
+    sys.stdout.write(READY.format(url=url, data=settings.data_dir))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    service.execute(main)
