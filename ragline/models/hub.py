@@ -15,6 +15,8 @@ from ragline.settings import SettingsError
 PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.model"]
 NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})(?:@([\w][\w./-]{0,254}))?")
 
+WAY_OUT = "download it where there is a network and give the folder's path instead of the id."
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -50,34 +52,42 @@ def fetch(repository: Repository, staging: Path, endpoint: str | None, timeout_s
     SettingsError when the hub cannot be reached or has no such model with safetensors weights.
     """
     try:
-        from huggingface_hub import HfApi, errors, snapshot_download  # noqa: PLC0415 - takes 0.3 s, seldom needed
+        from huggingface_hub import errors  # noqa: PLC0415 - takes 0.3 s, seldom needed
     except ModuleNotFoundError as error:
         raise SettingsError(f"{repository} is a hub id, and {error.name} is not installed here.") from error
+    # The library changes its HTTP client now and then, and lets its errors through; they share these ancestors.
+    ancestors = errors.HfHubHTTPError.__mro__
+    unreachable = tuple(kind for kind in ancestors if issubclass(kind, Exception) and kind is not Exception)
+    failures: tuple[type[Exception], ...] = (*unreachable, ValueError)
     try:
-        # The commit is settled first, so that all files are of one commit even while someone pushes.
-        info = HfApi(endpoint=endpoint).model_info(repository.id, revision=repository.revision, timeout=timeout_s)
-        snapshot_download(
-            repository.id,
-            revision=info.sha,
-            local_dir=staging,
-            allow_patterns=PATTERNS,
-            etag_timeout=timeout_s,
-            endpoint=endpoint,
-        )
+        download(repository, staging, endpoint, timeout_s)
     except errors.GatedRepoError as error:
         raise SettingsError(f"{repository} is gated: accept its terms on the hub and set HF_TOKEN.") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise SettingsError(f"the hub has no {repository}, or HF_TOKEN may not read it.") from error
     except errors.OfflineModeIsEnabled as error:
-        raise SettingsError(
-            f"{repository} is not here and HF_HUB_OFFLINE forbids to fetch it; {way_out()}"
-        ) from error
-    except OSError as error:
-        raise SettingsError(
-            f"the hub cannot be reached for {repository} ({first_line(error)}); {way_out()}"
-        ) from error
+        what = f"{repository} is not here and HF_HUB_OFFLINE forbids to fetch it"
+        raise SettingsError(f"{what}; {WAY_OUT}") from error
+    except failures as error:
+        raise SettingsError(f"{repository} cannot be had from the hub ({first_line(error)}); {WAY_OUT}") from error
     shutil.rmtree(staging / ".cache", ignore_errors=True)
     return listed(repository, staging)
+
+
+def download(repository: Repository, staging: Path, endpoint: str | None, timeout_s: float) -> None:
+    """Have the hub's own library fetch the files; its errors are let through."""
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - as above
+
+    # The commit is settled first, so that all files are of one commit even while someone pushes.
+    info = HfApi(endpoint=endpoint).model_info(repository.id, revision=repository.revision, timeout=timeout_s)
+    snapshot_download(
+        repository.id,
+        revision=info.sha,
+        local_dir=staging,
+        allow_patterns=PATTERNS,
+        etag_timeout=timeout_s,
+        endpoint=endpoint,
+    )
 
 
 def listed(repository: Repository, staging: Path) -> list[File]:
@@ -91,8 +101,3 @@ def listed(repository: Repository, staging: Path) -> list[File]:
 def first_line(error: BaseException) -> str:
     """The first line of what a library said."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def way_out() -> str:
-    """What to do without a hub."""
-    return "download it where there is a network and give the folder's path instead of the id."

@@ -100,7 +100,7 @@ class ModelStore:
         for model in self.catalogue.values():
             state = self._state(self.folder / model.id, model.files)
             rows.append(Row(model.id, model.kind, model.licence, model.source, model.size, state))
-        for folder in sorted(self.folder.glob("hub/*/*@*")):
+        for folder in sorted(self.folder.glob("hub/*/[!.]*@*")):
             files = noted(folder)
             name = f"{folder.parent.name}/{folder.name}"
             size = sum(file.size for file in files)
