@@ -30,10 +30,17 @@ class Location:
 
 def parse(url: str, known: tuple[str, ...]) -> Location:
     """Take a URL apart; raises SettingsError unless its scheme is one of ``known``."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SettingsError(
+            f"{url!r} is no URL ({error}); write special characters as %5B and the like."
+        ) from error
     if parts.scheme not in known:
         schemes = ", ".join(f"{scheme}://" for scheme in known)
         raise SettingsError(f"{url!r} begins with none of the schemes known here: {schemes}.")
+    if parts.fragment:
+        raise SettingsError(f"{url!r} has a '#', which ends a URL's path; write it as %23.")
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(pairs)
     if len(options) < len(pairs):

@@ -35,3 +35,9 @@ def test_an_unknown_scheme_is_told_the_known_ones() -> None:
 def test_an_option_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="twice"):
         parse("memory://?max_mb=3&max_mb=4", ("memory",))
+
+
+@pytest.mark.parametrize(("url", "sentence"), [("sqlite://[docs/a.db", "%5B"), ("sqlite://a#1.db", "%23")])
+def test_a_character_that_means_something_in_a_url_is_not_silently_lost(url: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        parse(url, ("sqlite",))
