@@ -28,11 +28,11 @@ class Heading:
 class Parsed:
     """One document as it was read. Every offset counts Unicode code points of ``text``.
 
-    ``text`` is the source text that passages and citations point into: for text and Markdown it is what was sent,
-    letter by letter; for formats that are no text it is what was extracted. ``pages`` are the begins of the pages,
-    empty where the format has none. ``skip`` are spans of boilerplate that belong in no passage. ``keep`` are spans
-    (code, tables) whose spacing has a meaning. ``hyphenated`` says that words may be broken at the ends of lines.
-    ``id`` is the document's own, where the format gives one; ``title`` may be empty.
+    ``text`` is the source text that passages and citations point into: of text and Markdown it is what was sent,
+    letter by letter; of formats that are no text it is what was extracted. ``pages`` are the begins of the pages,
+    empty where the format has none. ``skip`` are spans of boilerplate that belong in no passage. ``keep`` are
+    spans (code, tables) whose spacing has a meaning. ``hyphenated`` says that words may be broken at the ends of
+    lines. ``id`` is the document's own, where the format gives one; ``title`` may be empty.
     """
 
     text: str
@@ -49,7 +49,7 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A document of a file of many that could not be read: its line (1-based; 0: no lines), id if known, and why."""
+    """A document of a file of many that could not be read: its line or number from 1, its id if known, and why."""
 
     line: int
     id: str | None
