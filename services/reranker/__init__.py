@@ -1,0 +1,1 @@
+"""Orders passages by how well they answer a query."""
