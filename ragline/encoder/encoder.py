@@ -60,21 +60,22 @@ class Encoder:
         up to its positions. Raises SettingsError, with the way out, for a model that is not built here
         or is not whole.
         """
-        model = architecture(document(folder / "config.json"), folder)
-        weights, head, graph = Weights(folder), modules.head(folder), Graph()
+        head, graph = modules.head(folder), Graph()
+        inner = head.folder
+        model, weights = architecture(document(inner / "config.json"), inner), Weights(inner)
         encoded = Layers(graph, weights, model).build(pairs=False)
         dimensions = heads.embedder(graph, encoded, head, model.width)
-        limit = token_limit(folder, encoded.positions, max_tokens)
-        lowercase = bool(optional(folder / "sentence_bert_config.json").get("do_lower_case"))
+        limit = token_limit(inner, encoded.positions, max_tokens)
+        lowercase = bool(optional(inner / "sentence_bert_config.json").get("do_lower_case"))
         files = [*weights.files, *(file for layer in head.dense for file in Weights(layer.folder).files)]
         steps = [head.pooling, *(layer.activation for layer in head.dense)]
         return cls(
             name=folder.name,
             dimensions=dimensions,
             max_tokens=limit,
-            fingerprint=fingerprint([*files, folder / FILE], model, steps, lowercase, limit),
-            tokenizer_file=folder / FILE,
-            tokenizer=Tokenizer(folder, limit=limit, lowercase=lowercase),
+            fingerprint=fingerprint([*files, inner / FILE], model, steps, lowercase, limit),
+            tokenizer_file=inner / FILE,
+            tokenizer=Tokenizer(inner, limit=limit, rows=encoded.words, lowercase=lowercase),
             session=Session(graph, threads=threads),
         )
 

@@ -29,6 +29,8 @@ class Encoded:
     mask: str
     positions: int
     """Longest text in tokens, special ones included."""
+    words: int
+    """Word pieces that have a vector."""
 
 
 class Layers:
@@ -58,14 +60,14 @@ class Layers:
     def build(self, *, pairs: bool) -> Encoded:
         """All layers. With ``pairs``, models that tell two segments apart read ``token_type_ids`` too."""
         mask = self.graph.input("attention_mask", "batch", "length")
-        hidden, positions = self.embed(pairs=pairs)
+        hidden, positions, words = self.embed(pairs=pairs)
         bias = self.relative(positions) if self.model.family == "mpnet" else ""
         for layer in range(self.model.layers):
             hidden = self.layer(layer, hidden, mask, bias)
-        return Encoded(hidden, mask, positions)
+        return Encoded(hidden, mask, positions, words)
 
-    def embed(self, *, pairs: bool) -> tuple[str, int]:
-        """Word, position and type vectors, added and normalised; and how many positions there are."""
+    def embed(self, *, pairs: bool) -> tuple[str, int, int]:
+        """Word, position and type vectors, added and normalised; how many positions and words there are."""
         g = self.graph
         # Only this family's words may be narrower than its layers.
         words = self.array(WORDS, None, None if self.model.family == "electra" else self.model.width)
@@ -82,7 +84,7 @@ class Layers:
         hidden = g.contrib("EmbedLayerNormalization", *inputs, epsilon=self.model.epsilon, spare=1)
         if width != self.model.width:
             hidden = g.linear(hidden, *self.pair("embeddings_project", self.model.width, width))
-        return hidden, len(table)
+        return hidden, len(table), len(words)
 
     def types(self, width: int) -> Floats | None:
         """The table of segment types; None in families without."""

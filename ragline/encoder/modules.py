@@ -34,8 +34,12 @@ class Dense:
 
 @dataclass(frozen=True)
 class Head:
-    """Pooling, then dense layers in order. The result is always brought to unit length."""
+    """Pooling, then dense layers in order. The result is always brought to unit length.
 
+    ``folder`` is where the transformer itself lies: in old layouts not the model's folder but one in it.
+    """
+
+    folder: Path
     pooling: str = MEAN
     dense: tuple[Dense, ...] = ()
 
@@ -44,13 +48,16 @@ def head(folder: Path) -> Head:
     """What modules.json asks for; averaging where there is none. SettingsError for a step not built here."""
     file = folder / "modules.json"
     if not file.is_file():
-        return Head()
+        return Head(folder)
     try:
         steps = [
             (entry["type"].rpartition(".")[2], folder / entry["path"]) for entry in json.loads(file.read_bytes())
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise SettingsError(f"{file} is no list of modules ({error}); fetch it again.") from None
+    if not steps or steps[0][0] != "Transformer":
+        kind = steps[0][0] if steps else "nothing"
+        raise SettingsError(f"{folder} begins with {kind} and not with a Transformer module; {WAY_OUT}")
     found, dense = MEAN, []
     for kind, place in steps[1:]:
         if kind == "Pooling":
@@ -59,7 +66,7 @@ def head(folder: Path) -> Head:
             dense.append(Dense(place, activation(place / "config.json")))
         elif kind not in SILENT:
             raise SettingsError(f"{folder} ends in a {kind} module, which is not built here; {WAY_OUT}")
-    return Head(found, tuple(dense))
+    return Head(steps[0][1], found, tuple(dense))
 
 
 def pooling(file: Path) -> str:

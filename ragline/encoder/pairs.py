@@ -44,7 +44,7 @@ class PairClassifier:
             labels=labels,
             max_tokens=limit,
             fingerprint=fingerprint([*weights.files, folder / FILE], model, labels, limit),
-            tokenizer=Tokenizer(folder, limit=limit, pairs=True),
+            tokenizer=Tokenizer(folder, limit=limit, rows=encoded.words, pairs=True),
             session=Session(graph, threads=threads),
         )
 

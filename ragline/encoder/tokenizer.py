@@ -42,14 +42,22 @@ class Tokens:
 class Tokenizer:
     """The tokenizer of a model folder; its methods may be called from several threads at once.
 
-    ``limit`` is the most word pieces of a text or of a pair, special ones included.
+    ``limit`` is the most word pieces of a text or of a pair, special ones included; ``rows`` is how many
+    word pieces the model knows.
     """
 
-    def __init__(self, folder: Path, *, limit: int, pairs: bool = False, lowercase: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, limit: int, rows: int, pairs: bool = False, lowercase: bool = False
+    ) -> None:
         self.file, self.limit = folder / FILE, limit
         self.inner = opened(self.file, lowercase=lowercase)
         vocabulary = self.inner.get_vocab(with_added_tokens=True)
-        self.wordy = np.zeros(max(vocabulary.values()) + 1, np.bool_)
+        size = max(vocabulary.values(), default=-1) + 1
+        if not 0 < size <= rows:
+            raise SettingsError(
+                f"{self.file} has {size} word pieces and the weights beside it {rows}; fetch both again."
+            )
+        self.wordy = np.zeros(size, np.bool_)
         self.wordy[[number for piece, number in vocabulary.items() if has_word(piece)]] = True
         if pairs:
             # The longer text of a pair gives way first, so that a short query is never cut.

@@ -14,7 +14,7 @@ from tests.ragline.encoder import tiny
 
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Tokenizer:
-    return Tokenizer(tiny.tokenizer(tmp_path), limit=32)
+    return Tokenizer(tiny.tokenizer(tmp_path), limit=32, rows=100)
 
 
 def random(tokens: Tokens, dimensions: int = 16) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

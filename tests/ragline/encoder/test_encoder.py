@@ -135,6 +135,7 @@ def test_dense_layers_follow_the_pooling(tmp_path: Path) -> None:
     ("steps", "said"),
     [
         ([("Pooling", {"pooling_mode": "lasttoken"})], "lasttoken pooling"),
+        ([("Pooling", {"pooling_mode": ["cls", "max"]})], r"cls \+ max pooling"),
         (
             [("Pooling", {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True})],
             r"cls \+ mean pooling",
@@ -148,6 +149,32 @@ def test_what_is_not_built_is_refused_with_the_way_out(
 ) -> None:
     with pytest.raises(SettingsError, match=f"{said}.*sentence_transformer"):
         Encoder.open(pooled(tmp_path, *steps), threads=1)
+
+
+def test_an_old_layout_has_the_model_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    inner = tiny.bert(tmp_path / "0_Transformer")
+    (tmp_path / "modules.json").write_text(
+        '[{"type": "sentence_transformers.models.Transformer", "path": "0_Transformer"}]'
+    )
+    encoder, plain = Encoder.open(tmp_path, threads=1), Encoder.open(inner, threads=1)
+    assert encoder.tokenizer_file == inner / "tokenizer.json"
+    batch = plain.tokenize(TEXTS)
+    np.testing.assert_array_equal(encoder.encode(batch).vectors, plain.encode(batch).vectors)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "fetch it again"),
+        ('[{"type": "x"}]', "fetch it again"),
+        ("[]", "begins with nothing"),
+        ('[{"type": "a.b.CLIPModel", "path": ""}]', "begins with CLIPModel"),
+    ],
+)
+def test_a_list_of_modules_that_makes_no_sense_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tiny.bert(tmp_path) / "modules.json").write_text(content)
+    with pytest.raises(SettingsError, match=said):
+        Encoder.open(tmp_path, threads=1)
 
 
 def test_equal_content_has_an_equal_fingerprint_wherever_it_lies(tmp_path: Path) -> None:

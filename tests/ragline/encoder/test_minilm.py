@@ -46,8 +46,8 @@ ODD = [
 ]
 COMMON = """
 the of a message queue broker retry delivery acknowledged consumer publisher disk memory thread lock time system
-design failure network request answer passage vector index search über naïve 東京 running quickly protein cell patient
-treatment market price law court river mountain 42 3.5 2019 x86-64 e-mail don't
+design failure network request answer passage vector index search über naïve 東京 running quickly protein cell
+patient treatment market price law court river mountain 42 3.5 2019 x86-64 e-mail don't
 """
 WORDS = COMMON.split()
 GOLDEN = {

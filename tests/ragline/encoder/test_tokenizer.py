@@ -14,7 +14,7 @@ from tests.ragline.encoder import tiny
 
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Tokenizer:
-    return Tokenizer(tiny.tokenizer(tmp_path), limit=8)
+    return Tokenizer(tiny.tokenizer(tmp_path), limit=8, rows=100)
 
 
 def test_masks_tell_special_pieces_and_words(tokenizer: Tokenizer) -> None:
@@ -44,7 +44,7 @@ def test_a_cut_keeps_both_ends(tokenizer: Tokenizer) -> None:
 
 
 def test_the_longer_text_of_a_pair_is_cut(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, pairs=True)
+    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100, pairs=True)
     short, cut = tokenizer.pairs("a b", ["c", "c d e f g h"])
     assert short.types.tolist() == [0, 0, 0, 0, 1, 1]
     assert (len(cut), cut.truncated, short.truncated) == (9, True, False)
@@ -52,7 +52,7 @@ def test_the_longer_text_of_a_pair_is_cut(tmp_path: Path) -> None:
 
 
 def test_pairs_with_lone_surrogates_are_read(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, pairs=True)
+    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100, pairs=True)
     assert [len(each) for each in tokenizer.pairs("\ud800", ["a", "\udfff"])] == [5, 5]
 
 
@@ -69,10 +69,15 @@ def test_pieces_with_a_letter_or_digit_are_words(piece: str, expected: bool) -> 
 
 def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no tokenizer.json.*sentence_transformer"):
-        Tokenizer(tmp_path, limit=8)
+        Tokenizer(tmp_path, limit=8, rows=100)
 
 
 def test_a_damaged_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": 1}')
     with pytest.raises(SettingsError, match=r"is no tokenizer.*fetch it again"):
-        Tokenizer(tmp_path, limit=8)
+        Tokenizer(tmp_path, limit=8, rows=100)
+
+
+def test_word_pieces_without_a_vector_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="40 word pieces and the weights beside it 39"):
+        Tokenizer(tiny.tokenizer(tmp_path), limit=8, rows=39)
