@@ -22,11 +22,12 @@ _DIGITS = {word: str(value) for value, word in enumerate(_NUMBERS)}
 _NEGATIONS = frozenset(words("no not never none nor neither nobody nothing without cannot"))
 _PLAIN = frozenset(
     words(
-        "a an and any are as at be been but by can could did do does for from had has have he her his i if in into "
-        "is it its may might must of on or our she should so some such than that the their them then there these "
+        "a an and any are as at be been but by can could did do does for from had has have he her his i if in "
+        "into is it its may might must of on or our she should so some such than that the their them then there these "
         "they this those to was we were what when where which while who will with would you your"
     )
 )
+_ENDINGS = ("ing", "ed", "er", "ly", "es", "e")
 _MARKER = re.compile(r"\s*[\[\u3010\uff3b]\s*\^?\d+(?:\s*[,;\u2013-]\s*\^?\d+)*\s*[\]\u3011\uff3d]")
 _SOURCE_MARKER = re.compile(r"\[(\s*\d+\s*)\]")
 _NUMBERING = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,3}[.)]\s+)")
@@ -120,24 +121,28 @@ class Source:
         self.passage, self.start, self.end = window.passage, window.start, window.end
         self.ordered = [number(word) for word in words(window.text)]
         self.words = set(self.ordered)
+        self.stems = {stem(word) for word in self.words}
         self.heading = {number(word) for word in words(f"{passage.title} {passage.section}")}
 
     def holds(self, needs: Needs) -> float:
-        """The share of the claim's words that are here; 0 where a number, a name or the negation is not."""
-        known = self.words | self.heading
-        if not needs.words or not needs.numbers <= self.words or not needs.names <= known:
+        """The share of the claim's words that are here; 0 where a number, a name or the negation is not.
+
+        Words of the heading count too, since it says what a passage is about, but not for more than half.
+        """
+        if not needs.words or not needs.numbers <= self.words or not needs.names <= self.words | self.heading:
             return 0.0
-        if needs.first and needs.first not in known and not alike(needs.first, self.words):
+        held = {word for word in needs.words if word in self.words or stem(word) in self.stems}
+        known = held | (needs.words & self.heading)
+        if needs.first and needs.first not in known:
             return 0.0
-        held = {word for word in needs.words if word in self.words or alike(word, self.words)}
-        if self.negates(held) != needs.negated:
+        if 2 * len(held) < len(needs.words) or self.negates(held) != needs.negated:
             return 0.0
-        return len(held) / len(needs.words)
+        return len(known) / len(needs.words)
 
     def negates(self, held: set[str]) -> bool:
         """Whether a negation stands between the first and the last of the words, or right before the first."""
         places = [at for at, word in enumerate(self.ordered) if word in held]
-        return bool(places) and any(negates(word) for word in self.ordered[max(0, places[0] - 2) : places[-1] + 1])
+        return bool(places) and any(map(negates, self.ordered[max(0, places[0] - 2) : places[-1] + 1]))
 
 
 def windows(found: Sequence[Sentence]) -> Iterator[Sentence]:
@@ -161,23 +166,13 @@ def negates(word: str) -> bool:
     return word in _NEGATIONS or word.endswith("n't")
 
 
-def alike(word: str, others: set[str]) -> bool:
-    """Whether another form of the word is there: a common beginning of most of both."""
-    if len(word) < 5 or word.isdigit():
-        return False
-    return any(
-        other[:5] == word[:5] and common(word, other) >= 0.7 * max(len(word), len(other)) for other in others
-    )
-
-
-def common(left: str, right: str) -> int:
-    """How many letters two words begin with alike."""
-    length = 0
-    for one, other in zip(left, right, strict=False):
-        if one != other:
-            break
-        length += 1
-    return length
+def stem(word: str) -> str:
+    """A folded word without the ending of its form: ``restoring`` and ``restored`` as ``restor``."""
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            bare = word.removesuffix(ending)
+            return bare[:-1] if bare[-1] == bare[-2] else bare
+    return word
 
 
 def unmarked(claim: str) -> str:

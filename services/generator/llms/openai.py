@@ -36,8 +36,8 @@ def load(
 ) -> OpenAI:
     """``model`` as the server calls it; ``base_url`` ends in ``/v1`` (absent: OpenAI's own).
 
-    ``context`` is the model's, in tokens. ``slots`` requests run at a time, eight times as many may wait. The key is
-    GENERATOR_LLM_API_KEY or its _FILE.
+    ``context`` is the model's, in tokens. ``slots`` requests run at a time, eight times as many may wait. The key
+    is GENERATOR_LLM_API_KEY or its _FILE.
     """
     client = AsyncOpenAI(
         # A server without keys takes any; the package insists on one and would look into the environment.

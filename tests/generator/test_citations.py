@@ -1,0 +1,169 @@
+"""Citations are assigned by code: whatever an LLM writes, a marker resolves and a quote is literal."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragline.v1.passage_pb2 import Passage
+from services.generator import evidence
+from services.generator.checking import Checker
+from services.generator.citations import Citer, shown, unmarked
+from services.generator.clock import Clock
+from services.generator.events import Cited, Token
+from tests.generator import world
+
+PASSAGES = [world.passage(name) for name in world.SOURCES]
+SENTENCES = evidence.split(PASSAGES, 100)
+MARKER = re.compile(r"\[\s?\d+\]")
+
+
+def citer() -> Citer:
+    return Citer(PASSAGES, SENTENCES)
+
+
+def quoted(claim: str) -> str | None:
+    made = citer()
+    support = made.support(claim)
+    cited = support and made.cite(support)
+    return cited[0].quote if cited else None
+
+
+def said(text: str, style: str = "passages") -> Checker:
+    checker = Checker(PASSAGES, SENTENCES, Clock())
+    tokens = [
+        event
+        for line in evidence.sentences(text)
+        for event in checker.claim(text[line[0] : line[1]], "extract" if style == "extract" else "passages")
+    ]
+    assert "".join(event.text for event in tokens if isinstance(event, Token)) == checker.answer
+    assert [event.citation for event in tokens if isinstance(event, Cited)] == checker.citations
+    return checker
+
+
+def consistent(checker: Checker) -> None:
+    assert set(re.findall(r"\[\d+\]", checker.answer)) == {each.marker for each in checker.citations}
+    for number, each in enumerate(checker.citations, 1):
+        assert each.marker == f"[{number}]"
+        assert each.quote == world.SOURCES[each.document_id][1][each.start : each.end] != ""
+        assert 0 < each.score <= 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "quote"),
+    [
+        (
+            "The town of Brell lies on the north shore of Lake Orvan.",
+            "The town of Brell lies on the north\nshore of",
+        ),
+        ("Brell has 4200 inhabitants.", "It has 4,200 inhabitants."),
+        ("The Kestrel router's warranty is two years.", "The Kestrel router comes with a two-year warranty."),
+        ("The Kestrel router comes with a 2-year warranty.", "The Kestrel router comes with a two-year warranty."),
+        ("Restoring factory settings: hold the reset button for 10 seconds", "Hold the reset button for ten"),
+        (
+            "After three failures a message goes to the dead-letter queue, and dead letters can be replayed.",
+            "After",
+        ),
+    ],
+)
+def test_a_supported_claim_is_quoted_from_the_source(claim: str, quote: str | None) -> None:
+    found = quoted(claim)
+    assert found is None if quote is None else found is not None and found.startswith(quote)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "The Kestrel router comes with a 12-month warranty.",
+        "The Kestrel router comes with a three-year warranty.",
+        "The town of Brell lies on the north shore of Lake Geneva.",
+        "Berlin lies on the north shore of Lake Orvan.",
+        "The mayor of Brell is Karl Marx.",
+        "Ferries run in winter.",
+        "The Kestrel router does not come with a two-year warranty.",
+        "Entry costs 6,000 euros for adults.",
+        "I am a large language model.",
+        "Yes.",
+        "[1] [2] [3]",
+        "",
+    ],
+)
+def test_an_invented_claim_is_dropped(claim: str) -> None:
+    assert quoted(claim) is None
+
+
+def test_page_and_ids_come_from_the_passage() -> None:
+    made = Citer([world.passage("queue", page=4)], evidence.split([world.passage("queue")], 9))
+    support = made.support("Dead letters can be listed and replayed.")
+    assert support is not None
+    cited = made.cite(support)
+    assert cited is not None
+    assert (cited[0].page, cited[0].passage_id, cited[0].document_id) == (4, "queue#0", "queue")
+
+
+def test_the_same_quote_keeps_its_marker() -> None:
+    checker = said(
+        "Entry costs 6 euros for adults. Dead letters can be replayed. Adults pay 6 euros for entry costs."
+    )
+    assert MARKER.findall(checker.answer) == ["[1]", "[2]", "[1]"]
+    consistent(checker)
+
+
+def test_markers_that_the_llm_wrote_are_not_believed() -> None:
+    checker = said("1. Entry costs 6 euros for adults [7][2, 3] 【4】. Dead letters can be replayed.[[9]9]")
+    assert checker.answer == "Entry costs 6 euros for adults. [1] Dead letters can be replayed. [2]"
+    consistent(checker)
+
+
+def test_a_bracketed_number_of_the_source_is_no_marker() -> None:
+    checker = said("The mayor of Brell is Ada Lund.", "extract")
+    assert checker.answer == "The mayor of Brell is Ada Lund[ 3 ]. [1]"
+    assert checker.citations[0].quote == "The mayor of Brell is Ada Lund[3]."
+    consistent(checker)
+
+
+WORDS = st.sampled_from(
+    [*" ".join(text for _, text in world.SOURCES.values()).split(), "[1]", "[99]", "42", "not", "\n"]
+)
+TEXT = st.one_of(
+    st.text(max_size=300),
+    st.lists(WORDS, max_size=60).map(" ".join),
+    st.lists(st.sampled_from([each.text for each in SENTENCES]), max_size=5).map(" ".join),
+    st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=40).map(" ".join),
+)
+
+
+@given(TEXT, st.sampled_from(["extract", "passages"]))
+def test_no_output_yields_a_citation_that_does_not_resolve(text: str, style: str) -> None:
+    consistent(said(text, style))
+
+
+@given(
+    st.lists(st.text(alphabet="aé漢.! \n\t[1]٣𝟙\u0301\U0001f600", min_size=1, max_size=80), min_size=1, max_size=3)
+)
+def test_quotes_are_literal_in_any_source(sources: list[str]) -> None:
+    passages = []
+    for at, source in enumerate(sources):
+        text, offsets = world.cleaned(source)
+        passages.append(Passage(id=f"{at}#0", document_id=str(at), text=text, start=10, end=10 + len(source)))
+        if text != source:
+            passages[-1].source = source
+            shifted = [value if place % 2 == 0 else value + 10 for place, value in enumerate(offsets)]
+            passages[-1].offsets.extend(shifted)
+    found = evidence.split(passages, 50)
+    checker = Checker(passages, found, Clock())
+    for each in found:
+        checker.claim(each.text, "extract")
+    for each in checker.citations:
+        assert each.quote == sources[int(each.document_id)][each.start - 10 : each.end - 10]
+    assert set(re.findall(r"\[\d+\]", checker.answer)) == {each.marker for each in checker.citations}
+
+
+def test_huge_output_is_checked_in_linear_time() -> None:
+    consistent(said("Entry costs 6 euros for adults. " * 400 + "x" * 100_000))
+
+
+def test_tidying() -> None:
+    assert unmarked("  3. Answer: It is so [1], [2]. ") == "It is so,."
+    assert shown("a[0] and\n b[12]") == "a[ 0 ] and b[ 12 ]"
