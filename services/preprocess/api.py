@@ -11,8 +11,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from ragline.http import sse
 from ragline.v1 import passage_pb2
 from ragline.v1 import retriever_pb2 as pb
-from services.preprocess.bodies import COLLECTION, DOCUMENT_ID, BodyLimits, DocumentsBody, read_uploads
+from services.preprocess.bodies import BodyLimits, DocumentsBody, read_uploads
 from services.preprocess.documents import Documents
+from services.preprocess.given import COLLECTION, DOCUMENT_ID
 from services.preprocess.ingest import remove_blobs
 from services.preprocess.intake import Intake
 from services.preprocess.pipeline import sha256_of
@@ -87,8 +88,8 @@ def document_routes(intake: Intake, documents: Documents, limits: BodyLimits) ->
         The answer comes once the documents are durable. Text without an id gets one made from its content; a
         file's id is its name. An id that is there already is replaced.
         """
-        collection, uploads = await read_uploads(request, limits)
-        job_id = await intake.accept(TENANT, collection, uploads)
+        async with read_uploads(request, limits) as (collection, uploads):
+            job_id = await intake.accept(TENANT, collection, uploads)
         body = {"job_id": job_id, "documents": len(uploads)}
         return answer(body, 202, {"location": f"/jobs/{job_id}"})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -17,13 +18,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from ragline.errors import InvalidRequest, RaglineError, TooLarge, Unsupported
+from services.preprocess.given import COLLECTION, DOCUMENT_ID, id_fault, metadata_fault
 from services.preprocess.intake import Upload
 from services.preprocess.jobs import NewDocument
 
-COLLECTION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-DOCUMENT_ID = r"^[^\x00-\x1f]{1,512}$"
 MAX_TITLE_CHARS = 1000
-MAX_METADATA_BYTES = 16 * 1024
 FORM_FIELDS = ("files", "collection", "metadata", "ids")
 CONTROL = re.compile(r"[\x00-\x1f]")
 
@@ -36,25 +35,21 @@ class BodyLimits:
     max_document_mb: int = 32
 
 
-def flat_metadata(value: dict[str, Any]) -> dict[str, Any]:
-    """Metadata as filters can use it: an object of strings, numbers, booleans, nulls and lists of strings."""
-    for name, entry in value.items():
-        items = entry if isinstance(entry, list) else []
-        if isinstance(entry, dict) or not all(isinstance(item, str) for item in items):
-            raise ValueError(f"{name!r} must hold a string, number, boolean, null or list of strings")
-    if len(orjson.dumps(value)) > MAX_METADATA_BYTES:
-        raise ValueError(f"metadata is larger than {MAX_METADATA_BYTES} bytes")
+def flat(value: dict[str, Any]) -> dict[str, Any]:
+    """Metadata that filters can use; raises ValueError."""
+    if fault := metadata_fault(value):
+        raise ValueError(fault)
     return value
 
 
 def printable(value: str) -> str:
-    """An id that can be shown and asked for."""
-    if not value.strip():
-        raise ValueError("an id holds more than spaces")
+    """An id that can be shown and asked for; raises ValueError."""
+    if fault := id_fault(value):
+        raise ValueError(fault)
     return value
 
 
-Metadata = Annotated[dict[str, Any], AfterValidator(flat_metadata)]
+Metadata = Annotated[dict[str, Any], AfterValidator(flat)]
 DocumentId = Annotated[StrictStr, Field(pattern=DOCUMENT_ID), AfterValidator(printable)]
 Collection = Annotated[StrictStr, Field(pattern=COLLECTION, description="what the documents belong to")]
 
@@ -107,18 +102,24 @@ class FormBody(BaseModel):
     ids: list[DocumentId] = []
 
 
-async def read_uploads(request: Request, limits: BodyLimits) -> tuple[str, list[Upload]]:
-    """The collection and the documents of a request; raises a problem that names the field."""
+@asynccontextmanager
+async def read_uploads(request: Request, limits: BodyLimits) -> AsyncIterator[tuple[str, list[Upload]]]:
+    """The collection and the documents of a request, whose files are open inside the block.
+
+    Raises a problem that names the field.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return from_json(await request.body(), limits)
-    if kind == "multipart/form-data":
-        form = await request.form(max_files=limits.max_documents + 1, max_fields=limits.max_documents + 8)
-        return from_form(form, limits)
-    raise Unsupported(
-        "Send documents as application/json or files as multipart/form-data"
-        f" (files=@…), not as {kind[:100] or 'nothing named'}."
-    )
+        yield from_json(await request.body(), limits)
+    elif kind == "multipart/form-data":
+        most = limits.max_documents
+        async with request.form(max_files=most + 1, max_fields=most + len(FORM_FIELDS)) as form:
+            yield from_form(form, limits)
+    else:
+        raise Unsupported(
+            "Send documents as application/json or files as multipart/form-data"
+            f" (files=@…), not as {kind[:100] or 'nothing named'}."
+        )
 
 
 def from_json(data: bytes, limits: BodyLimits) -> tuple[str, list[Upload]]:
@@ -262,6 +263,6 @@ def file_id(filename: str, n: int) -> str:
     if parts and re.fullmatch(r"[A-Za-z]:", parts[0]):
         del parts[0]
     name = "/".join(parts)
-    if not re.match(DOCUMENT_ID, name):
+    if id_fault(name):
         raise InvalidRequest(f"files[{n}] needs a file name of 1 to 512 characters.", field=f"files[{n}]")
     return name

@@ -19,6 +19,7 @@ from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.blobs import Blobs
 from services.preprocess.cut import CutDocument, Rejected
 from services.preprocess.embed import Embedding
+from services.preprocess.given import MAX_METADATA_BYTES, id_fault, is_plain, metadata_fault
 from services.preprocess.jobs import JobStore, NewDocument, Part, State, Work
 from services.preprocess.locks import Locks
 from services.preprocess.pipeline import content_hash
@@ -107,7 +108,8 @@ class Ingest:
             if held is None or held.content_hash != content_hash(work.document, self.parts.pipeline):
                 return False
             # The same address: an earlier try stored it and died before it could say so.
-            await self._finish(work, State.DONE if held.uri == work.document.uri else State.UNCHANGED)
+            again = held.uri and held.uri == work.document.uri
+            await self._finish(work, State.DONE if again else State.UNCHANGED)
             return True
 
     async def _store(self, work: Work, piece: CutDocument | Rejected, ids: Sequence[str]) -> None:
@@ -128,7 +130,7 @@ class Ingest:
     async def _store_many(self, work: Work, pieces: Sequence[CutDocument | Rejected]) -> None:
         """Store the documents that a file holds, each for itself; one that is bad fails alone."""
         ids = [part_id(work.document.id, piece, n + 1) for n, piece in enumerate(pieces)]
-        pieces = without_repeats(pieces, ids)
+        pieces = without_faults(pieces, ids)
         numbers = await self.parts.jobs.expand(work, [Part(n + 1, each) for n, each in enumerate(ids)])
         waiting = iter(numbers)
         tasks = [self._take(work, pieces, ids, waiting) for _ in range(min(self.concurrency, len(numbers)))]
@@ -179,7 +181,7 @@ class Ingest:
                 id=work.document.id,
                 title=piece.title,
                 source=piece.source,
-                metadata_json=work.document.metadata_json,
+                metadata_json=metadata_json(work, piece),
                 content_hash=content_hash(work.document, self.parts.pipeline),
                 media_type=piece.media_type,
                 uri=work.document.uri,
@@ -250,15 +252,30 @@ def part_id(file_id: str, piece: CutDocument | Rejected, number: int) -> str:
     return piece.id or f"{file_id}#{number}"
 
 
-def without_repeats(pieces: Sequence[CutDocument | Rejected], ids: Sequence[str]) -> list[CutDocument | Rejected]:
-    """The pieces, with those refused whose id came before: which one is meant is for the sender to say."""
+def without_faults(pieces: Sequence[CutDocument | Rejected], ids: Sequence[str]) -> list[CutDocument | Rejected]:
+    """The pieces, with those refused that say of themselves what no document may, or have an id that came before.
+
+    Of two with one id the first goes in: which one is meant is for the sender to say.
+    """
     first: dict[str, int] = {}
     kept: list[CutDocument | Rejected] = []
     for n, (piece, document_id) in enumerate(zip(pieces, ids, strict=True)):
         before = first.setdefault(document_id, n)
-        reason = f"The id is that of document {before + 1} of this file already; give each its own."
-        kept.append(piece if before == n else Rejected(0, document_id, reason))
+        fault = id_fault(document_id) or (metadata_fault(piece.metadata) if isinstance(piece, CutDocument) else "")
+        if before != n:
+            fault = f"the id is that of document {before + 1} of this file already; give each its own"
+        refused = fault and isinstance(piece, CutDocument)
+        kept.append(Rejected(n + 1, document_id, f"Document {n + 1}: {fault}.") if refused else piece)
     return kept
+
+
+def metadata_json(work: Work, piece: CutDocument) -> str:
+    """What was sent with a document, over what its own text says where that can be filtered by."""
+    if work.part:
+        return work.document.metadata_json
+    own = {name: value for name, value in piece.metadata.items() if is_plain(value)}
+    joined = orjson.dumps({**own, **orjson.loads(work.document.metadata_json)})
+    return joined.decode() if len(joined) <= MAX_METADATA_BYTES else work.document.metadata_json
 
 
 def part_document(container: NewDocument, piece: CutDocument | Rejected, document_id: str) -> NewDocument:

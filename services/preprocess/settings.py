@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
@@ -58,3 +58,11 @@ class Settings(settings.Settings):
     orphan_age_s: float = Field(
         3600.0, ge=0, description="age in seconds from which bytes that no document needs are removed"
     )
+
+    @field_validator("overlap_tokens")
+    @classmethod
+    def less_than_a_passage(cls, value: int, info: ValidationInfo) -> int:
+        """Passages that share all they hold would never end."""
+        if value >= info.data.get("max_tokens", value + 1):
+            raise ValueError("it must be less than PREPROCESS_MAX_TOKENS")
+        return value
