@@ -1,0 +1,71 @@
+"""The wiring: what is built serves both doors, says when it is ready, and ends cleanly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ragline.grpc_client import call, channel
+from ragline.grpc_server import GrpcServer
+from ragline.http import create_app
+from ragline.settings import SettingsError
+from ragline.v1 import preprocess_pb2 as pb
+from ragline.v1 import preprocess_pb2_grpc
+from services.preprocess.__main__ import build
+from tests.preprocess.world import settings
+
+
+async def test_what_is_built_embeds_and_ingests_and_is_ready(tmp_path: Path, address: str) -> None:
+    service = await build(settings(tmp_path / "p", address))
+    server = GrpcServer("127.0.0.1:0", service.add_rpc, max_message_mb=16, drain_s=1)
+    port = await server.start()
+    app = create_app("preprocess", [service.router], checks=service.checks)
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.get("/readyz")).status_code == 503
+            await service.start()
+            answer = await client.get("/readyz")
+            assert answer.json()["checks"] == {"embedder": "ok", "retriever": "ok", "queue": "ok"}
+            assert (await client.post("/embed", json={"input": "One."})).json()["dimensions"] == 256
+            accepted = await client.post("/documents", json={"documents": [{"text": "One."}]})
+            events = (await client.get(f"{accepted.headers['location']}/events")).text
+            assert "event: done" in events
+        async with channel(f"127.0.0.1:{port}", max_message_mb=16) as wire:
+            embed = preprocess_pb2_grpc.PreprocessStub(wire).Embed
+            assert (await call(embed, pb.EmbedRequest(texts=["One."]), timeout_s=10)).dimensions == 256
+    finally:
+        await server.stop()
+        await service.stop()
+
+
+async def test_it_is_alive_but_not_ready_without_a_retriever(tmp_path: Path) -> None:
+    service = await build(settings(tmp_path, "127.0.0.1:1"))
+    app = create_app("preprocess", [service.router], checks=service.checks)
+    await service.start()
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.get("/healthz")).status_code == 200
+            body = (await client.get("/readyz")).json()
+            assert (body["status"], body["checks"]["embedder"]) == (503, "ok")
+            assert body["checks"]["retriever"] != "ok"
+            # Documents are taken in all the same: they wait in the queue.
+            assert (await client.post("/documents", json={"documents": [{"text": "x"}]})).status_code == 202
+    finally:
+        await service.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"embedder": "nothing"}, "nothing"),
+        ({"embedder_options": {"size": 3}}, "size"),
+        ({"broker_url": "amqp://x"}, "amqp"),
+        ({"cache_url": "nowhere://"}, "nowhere"),
+        ({"blob_url": "nowhere://x"}, "nowhere"),
+    ],
+)
+async def test_a_bad_setting_stops_the_start(tmp_path: Path, changes: dict[str, object], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        await build(settings(tmp_path, "127.0.0.1:1", **changes))
