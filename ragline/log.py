@@ -19,16 +19,24 @@ CHATTY = ("asyncio", "grpc", "httpcore", "httpx", "sse_starlette", "uvicorn.erro
 def configure(level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002 - the setting's name
     """Log everything from ``level`` up; ``format`` is ``json`` for machines or ``text`` for people.
 
-    No caller hands bodies or secrets to the log, and tracebacks come without the values of variables.
+    Our own events go straight to the stream, which costs a fifth of the way through ``logging``. No caller
+    hands bodies or secrets to the log, and tracebacks come without the values of variables.
     """
+    out = stream or sys.stderr
+    rendering = as_text(out) if format == "text" else as_json()
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared(), ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[structlog.contextvars.merge_contextvars, *shared(), add_name, *rendering],
+        logger_factory=lambda *names: Line(out, *names),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=shared(), processors=rendering(format)))
+    handler = logging.StreamHandler(out)
+    foreign = [structlog.contextvars.merge_contextvars, *shared(), structlog.stdlib.add_logger_name]
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=foreign, processors=[ProcessorFormatter.remove_processors_meta, *rendering]
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -37,27 +45,41 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
     logging.captureWarnings(True)
 
 
+class Line:
+    """Where our own events end: a named logger that writes whole lines."""
+
+    def __init__(self, out: TextIO, name: str = "ragline") -> None:
+        self.out = out
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write one line at once, so that lines of several threads do not mix."""
+        self.out.write(line + "\n")
+        self.out.flush()
+
+    debug = info = warning = warn = error = exception = critical = fatal = log = msg
+
+
 def shared() -> list[Processor]:
     """What is done to every event, whoever logged it."""
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-    ]
+    return [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts")]
 
 
-def rendering(format: str) -> list[Processor]:  # noqa: A002 - the setting's name
-    """The last steps: an event as a line."""
-    if format == "text":
-        plain = structlog.dev.plain_traceback
-        console = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), timestamp_key="ts", exception_formatter=plain
-        )
-        return [ProcessorFormatter.remove_processors_meta, console]
+def add_name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The name of our own logger."""
+    event["logger"] = logger.name
+    return event
+
+
+def as_text(out: TextIO) -> list[Processor]:
+    """The last steps for people: an event in columns, in colour on a terminal."""
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="ts", exception_formatter=plain)]
+
+
+def as_json() -> list[Processor]:
+    """The last steps for machines: an event as a line of JSON."""
     return [
-        ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         ordered,
         structlog.processors.JSONRenderer(serializer=line),

@@ -36,10 +36,11 @@ def create_app(
     """
     app = FastAPI(title=title, version=ragline.__version__, lifespan=lifespan)
     problems.install(app)
-    app.include_router(probes(title, checks))
     for router in routers:
         app.include_router(router)
+    for router in routers:
         app.include_router(router, prefix="/v1", include_in_schema=False)
+    app.include_router(probes(title, checks))
     # The last one added is the outermost.
     app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting)
     app.add_middleware(Presence)

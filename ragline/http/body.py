@@ -14,6 +14,7 @@ from ragline.http.problems import clipped, problem
 
 MB = 1024 * 1024
 MAX_DEPTH = 64  # what one JSON value may nest in another; metadata needs two or three
+JSON = "application/json"
 FORM = "multipart/form-data"
 
 
@@ -125,14 +126,17 @@ def media_type(headers: Headers) -> str:
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise Unsupported(f"Content-Encoding {clipped(encoding)} is not read here; send the body as it is.")
+    given = headers.get("content-type", "")
+    if given in {JSON, ""}:
+        return given
     mime = Mime()
-    mime["content-type"] = headers.get("content-type", "")
-    return mime.get_content_type() if headers.get("content-type") else ""
+    mime["content-type"] = given
+    return mime.get_content_type()
 
 
 def is_json(kind: str) -> bool:
     """``application/json`` and its relatives such as ``application/problem+json``."""
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    return kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def check_json(body: bytes) -> None:
@@ -143,7 +147,8 @@ def check_json(body: bytes) -> None:
         raise InvalidRequest(
             f"The body is no valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).", field="body"
         ) from None
-    check_depth(value)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:  # with fewer it cannot be nested too deep
+        check_depth(value)
 
 
 def check_depth(value: Any) -> None:

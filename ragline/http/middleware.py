@@ -40,8 +40,11 @@ class Access:
             answer = Answer(send, identity)
             began = time.perf_counter()
             try:
-                with context.bind(timeout_s=timeout_s(headers)):
-                    await self.timed(scope, receive, answer)
+                limit_s = timeout_s(headers)
+                if limit_s is None:
+                    await self.app(scope, receive, answer.send)
+                else:
+                    await self.timed(limit_s, scope, receive, answer)
             except RaglineError as error:
                 await answer.fail(error, scope, receive)
             except Exception as error:  # the outermost boundary: the text stays in the log
@@ -50,12 +53,12 @@ class Access:
             finally:
                 tell(scope, answer.status, time.perf_counter() - began)
 
-    async def timed(self, scope: Scope, receive: Receive, answer: Answer) -> None:
-        """Serve the request, within its deadline until the answer begins; a stream minds it itself."""
-        end = context.deadline()
+    async def timed(self, limit_s: float, scope: Scope, receive: Receive, answer: Answer) -> None:
+        """Serve the request, within ``limit_s`` seconds until the answer begins; a stream minds them itself."""
         try:
-            async with asyncio.timeout(None if end is None else end - time.monotonic()) as answer.limit:
-                await self.app(scope, receive, answer.send)
+            with context.bind(timeout_s=limit_s):
+                async with asyncio.timeout(limit_s) as answer.limit:
+                    await self.app(scope, receive, answer.send)
         except TimeoutError:
             raise TimedOut(
                 f"The work was not done in the time that {TIMEOUT_HEADER} allows; allow more."
