@@ -1,0 +1,83 @@
+"""Joins a dense and a sparse ranking into one; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+RRF_K = 60
+DENSE_WEIGHT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A passage with its fused score and what each side said of it; ranks are 1-based, None where not returned."""
+
+    id: int
+    score: float
+    dense_rank: int | None
+    sparse_rank: int | None
+    dense_score: float | None
+    sparse_score: float | None
+
+
+Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
+
+
+def rrf(dense: Scored, sparse: Scored, k: int = RRF_K) -> dict[int, float]:
+    """Reciprocal rank fusion: the sum of 1 / (k + rank) over the rankings (Cormack et al., SIGIR 2009)."""
+    fused: dict[int, float] = {}
+    for ranking in (dense, sparse):
+        for rank, (identity, _) in enumerate(ranking, 1):
+            fused[identity] = fused.get(identity, 0.0) + 1.0 / (k + rank)
+    return fused
+
+
+def weighted(cosines: Mapping[int, float], sparse: Scored, a: float = DENSE_WEIGHT) -> dict[int, float]:
+    """Convex combination: ``a`` * min-max cosine + (1 - ``a``) * BM25 / greatest BM25 (Bruch et al., TOIS 2023).
+
+    ``cosines`` covers every candidate; BM25 is 0 where sparse search did not return one.
+    """
+    if not cosines:
+        return {}
+    low, high = min(cosines.values()), max(cosines.values())
+    spread = high - low
+    best = max((score for _, score in sparse), default=0.0)
+    bm25 = dict(sparse)
+    return {
+        identity: a * ((cosine - low) / spread if spread > 0 else 1.0)
+        + (1 - a) * (bm25.get(identity, 0.0) / best if best > 0 else 0.0)
+        for identity, cosine in cosines.items()
+    }
+
+
+def ordered(
+    scores: Mapping[int, float], dense: Scored, sparse: Scored, cosines: Mapping[int, float], limit: int
+) -> list[Fused]:
+    """The ``limit`` best, ties by id; ``cosines`` may know more of them than ``dense`` returned."""
+    dense_ranks = {identity: rank for rank, (identity, _) in enumerate(dense, 1)}
+    sparse_ranks = {identity: rank for rank, (identity, _) in enumerate(sparse, 1)}
+    bm25 = dict(sparse)
+    return [
+        Fused(
+            identity,
+            scores[identity],
+            dense_ranks.get(identity),
+            sparse_ranks.get(identity),
+            cosines.get(identity),
+            bm25.get(identity),
+        )
+        for identity in sorted(scores, key=lambda identity: (-scores[identity], identity))[:limit]
+    ]
+
+
+def fuse(method: str, dense: Scored, sparse: Scored, cosines: Mapping[int, float], limit: int) -> list[Fused]:
+    """The ``limit`` best of both; ``cosines`` holds the cosine of every candidate.
+
+    ``method`` is ``rrf``, ``weighted``, or ``single`` where only one side was asked: its own scores hold.
+    """
+    if method == "single":
+        scores = dict(dense or sparse)
+    else:
+        scores = weighted(cosines, sparse) if method == "weighted" else rrf(dense, sparse)
+    return ordered(scores, dense, sparse, cosines, limit)

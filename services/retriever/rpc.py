@@ -1,0 +1,109 @@
+"""The gRPC door: ragline.v1.Retriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from ragline.v1 import retriever_pb2 as pb
+from ragline.v1 import retriever_pb2_grpc
+from services.retriever import filters
+from services.retriever.limits import Limits, document_id, key
+from services.retriever.search import Hit, Request, Search
+from services.retriever.stores import Store
+
+NAME: str = pb.DESCRIPTOR.services_by_name["Retriever"].full_name
+MODES = {pb.MODE_HYBRID: "hybrid", pb.MODE_DENSE: "dense", pb.MODE_SPARSE: "sparse"}
+DEFAULT_TOP_K = 10
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RetrieverRpc(retriever_pb2_grpc.RetrieverServicer):
+    """Checks what came, asks the use case or the store, and puts the answer into messages."""
+
+    def __init__(self, search: Search, store: Store, limits: Limits) -> None:
+        self.search = search
+        self.store = store
+        self.limits = limits
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:  # noqa: N802 - gRPC's
+        """Passages for each query, best first."""
+        asked = Request(
+            key=key(request.tenant, request.collection),
+            queries=self.limits.queries(request.queries),
+            top_k=self.limits.top_k(request.top_k or DEFAULT_TOP_K),
+            mode=MODES.get(request.mode, "hybrid"),
+            filter=filters.parse(request.filter_json, max_terms=self.limits.max_filter_terms),
+        )
+        found = await self.search(asked)
+        return pb.SearchResponse(
+            results=[
+                pb.SearchResult(hits=[hit_message(hit) for hit in result.hits], statistics=result.statistics)
+                for result in found.results
+            ],
+            generation=found.generation,
+            timings_ms=found.timings_ms,
+            degraded=found.degraded,
+        )
+
+    async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:  # noqa: N802
+        """Store a document; returns when every later search finds it."""
+        where = key(request.tenant, request.collection)
+        content = await asyncio.to_thread(self.limits.content, request)
+        done = await self.store.upsert(where, content)
+        return pb.UpsertResponse(generation=done.generation, changed=done.changed)
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:  # noqa: N802
+        """Delete a document; returns when no later search finds it."""
+        done = await self.store.delete(key(request.tenant, request.collection), document_id(request.document_id))
+        return pb.DeleteResponse(
+            generation=done.generation, passages=done.passages, uri=done.uri, texts=done.texts
+        )
+
+    async def GetDocument(  # noqa: N802
+        self, request: pb.GetDocumentRequest, context: Context
+    ) -> pb.GetDocumentResponse:
+        """A document as stored."""
+        where, name = key(request.tenant, request.collection), document_id(request.document_id)
+        document, passages = await self.search.compute(
+            lambda: self.store.document(where, name, brief=request.brief)
+        )
+        return pb.GetDocumentResponse(
+            document=document, passages=passages, generation=self.store.view(where).generation
+        )
+
+    async def ListDocuments(  # noqa: N802
+        self, request: pb.ListDocumentsRequest, context: Context
+    ) -> pb.ListDocumentsResponse:
+        """A page of documents; an id that is the last of a page begins the next."""
+        where, limit = key(request.tenant, request.collection), self.limits.page(request.limit)
+        generation = self.store.view(where).generation
+        documents = await self.search.compute(lambda: self.store.documents(where, limit, request.after))
+        return pb.ListDocumentsResponse(documents=documents, generation=generation)
+
+
+def hit_message(hit: Hit) -> pb.Hit:
+    """A hit with what each side said of it."""
+    fused = hit.fused
+    return pb.Hit(
+        passage=hit.passage,
+        score=hit.score,
+        dense_score=fused.dense_score,
+        sparse_score=fused.sparse_score,
+        dense_rank=fused.dense_rank,
+        sparse_rank=fused.sparse_rank,
+    )
+
+
+def add(search: Search, store: Store, limits: Limits) -> Callable[[grpc.aio.Server], Sequence[str]]:
+    """What registers the service on a server."""
+
+    def register(server: grpc.aio.Server) -> Sequence[str]:
+        retriever_pb2_grpc.add_RetrieverServicer_to_server(RetrieverRpc(search, store, limits), server)
+        return [NAME]
+
+    return register

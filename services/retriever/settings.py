@@ -1,0 +1,58 @@
+"""What the retriever can be told: RETRIEVER_* variables."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from ragline import settings
+
+
+class Settings(settings.Settings):
+    """Settings of the retriever."""
+
+    model_config = SettingsConfigDict(env_prefix="RETRIEVER_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
+    port: int = Field(8002, ge=0, le=65535, description="port of REST; 0 takes a free one")
+    grpc_port: int = Field(50052, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
+
+    store: str = Field("embedded", min_length=1, description="where passages are kept: embedded, or module:Class")
+    store_options: dict[str, Any] = Field(default={}, description="options of the store, as JSON")
+    sparse: str = Field("tantivy", min_length=1, description="index of words: tantivy, or module:Class")
+    sparse_options: dict[str, Any] = Field(default={}, description="options of the sparse index, as JSON")
+    dense: str = Field("flat", min_length=1, description="index of vectors: flat (exact), or module:Class")
+    dense_options: dict[str, Any] = Field(default={}, description="options of the dense index, as JSON")
+
+    fusion: Literal["weighted", "rrf"] = Field(
+        "weighted",
+        description="how the two rankings become one: weighted (of normalised scores) or rrf (of ranks)",
+    )
+    candidates: int = Field(
+        100, ge=1, le=10_000, description="passages that each side offers for fusion, at least"
+    )
+    rerank_pool: int = Field(50, ge=1, le=1000, description="passages sent to the reranker where a request asks")
+
+    preprocess_address: str = Field("127.0.0.1:50051", min_length=1, description="host:port of preprocess's gRPC")
+    reranker_address: str = Field("127.0.0.1:50053", min_length=1, description="host:port of the reranker's gRPC")
+    embed_timeout_s: float = Field(
+        10.0, gt=0, description="seconds for the queries' vectors; then hybrid search goes on without"
+    )
+    rerank_timeout_s: float = Field(
+        10.0, gt=0, description="seconds for one reranking; then the fused order stands"
+    )
+
+    max_top_k: int = Field(100, ge=1, le=10_000, description="most passages a query")
+    max_queries: int = Field(1000, ge=1, description="most queries in a request")
+    max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
+    max_filter_terms: int = Field(1000, ge=1, le=10_000, description="most values that a filter compares with")
+    max_inflight_queries: int = Field(4000, ge=1, description="most queries at work; one more is refused")
+    max_passages: int = Field(100_000, ge=1, description="most passages in a document")
+    max_page: int = Field(1000, ge=1, description="most documents in one page of a listing")
+
+    max_queued_writes: int = Field(1024, ge=1, description="most writes that wait; one more is refused")
+    max_queued_mb: int = Field(256, ge=1, description="most MB of writes that wait; more are refused")
+    max_group_mb: int = Field(64, ge=1, description="most MB of writes in one transaction")
+    max_collections: int = Field(1000, ge=1, description="most collections, over all tenants")

@@ -1,0 +1,96 @@
+"""The record's tables and how its file is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ragline.settings import SettingsError
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    UNIQUE (tenant, name)
+);
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection INTEGER NOT NULL REFERENCES collections (id),
+    name TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    first_row INTEGER NOT NULL,
+    passages INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    died INTEGER  -- the first generation without it; its rows stay while a reader may be at an older one
+);
+CREATE UNIQUE INDEX documents_by_name ON documents (collection, name) WHERE died IS NULL;
+CREATE INDEX documents_by_generation ON documents (collection, generation);
+CREATE INDEX documents_by_death ON documents (collection, died) WHERE died IS NOT NULL;
+CREATE TABLE sources (
+    document INTEGER PRIMARY KEY,
+    source TEXT NOT NULL
+);
+CREATE TABLE passages (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    document INTEGER NOT NULL REFERENCES documents (id),
+    ordinal INTEGER NOT NULL,
+    section TEXT NOT NULL,
+    text TEXT NOT NULL,
+    begins INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    page INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    offsets BLOB NOT NULL
+);
+CREATE TABLE vectors (
+    row INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    vector BLOB NOT NULL,
+    token_ids BLOB NOT NULL
+);
+CREATE INDEX vectors_by_collection ON vectors (collection);
+CREATE TABLE checkpoints (
+    collection INTEGER PRIMARY KEY,
+    version TEXT NOT NULL,
+    generation INTEGER NOT NULL
+);
+"""
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """A connection of its own transactions; a commit returns when the disk has it."""
+    db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA mmap_size = 1073741824")
+    db.execute("PRAGMA cache_size = -32768")
+    return db
+
+
+def create(file: Path) -> sqlite3.Connection:
+    """The record's writing connection, its tables made if they are not there; raises SettingsError."""
+    try:
+        db = connect(file)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version != VERSION:
+            db.close()
+            raise SettingsError(
+                f"{file} has layout {version}, this release reads {VERSION}; use the release that wrote it."
+            )
+    except sqlite3.DatabaseError as error:
+        raise SettingsError(
+            f"{file} cannot be opened ({error}); restore it from a backup or move it away."
+        ) from error
+    return db

@@ -1,0 +1,196 @@
+"""The store inside the process: SQLite is the record, the dense and sparse indexes follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ragline.errors import NotFound, Unavailable
+from ragline.settings import SettingsError
+from ragline.v1.passage_pb2 import Passage
+from ragline.v1.retriever_pb2 import Document, DocumentSummary
+from services.retriever.stores import DEFAULT_COLLECTION, Content, Deleted, Key, Parts, Upserted
+from services.retriever.stores._held import Backends, Held, nothing
+from services.retriever.stores._reader import Reader
+from services.retriever.stores._record import Change, Collection, Record
+from services.retriever.stores._schema import create
+from services.retriever.stores._snapshot import Snapshot
+from services.retriever.stores._writer import Limits, Step, Writer
+
+MB = 1 << 20
+NAMED_IN_ERRORS = 20
+PASSAGE_BYTES = 200  # of a passage's row beside its text and vector, about
+
+log = structlog.get_logger(__name__)
+
+
+def load(
+    parts: Parts,
+    *,
+    max_queued_writes: int = 1024,
+    max_queued_mb: int = 256,
+    max_group_mb: int = 64,
+    max_collections: int = 1000,
+) -> EmbeddedStore:
+    """Open the store in ``parts.folder``; raises SettingsError where another process has it."""
+    limits = Limits(max_queued_writes, max_queued_mb * MB, max_group_mb * MB)
+    return EmbeddedStore(parts, limits, max_collections)
+
+
+class EmbeddedStore:
+    """See ``Store``."""
+
+    def __init__(self, parts: Parts, limits: Limits, max_collections: int) -> None:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = locked(parts.folder / "lock")
+        try:
+            file = parts.folder / "record.db"
+            self.record = Record(create(file), max_collections)
+            self.reader = Reader(file)
+        except BaseException:
+            os.close(self.lock)
+            raise
+        self.backends = Backends(parts.folder, parts.sparse, parts.dense)
+        self.nothing = nothing(self.reader, parts.dense)
+        self.held: dict[Key, Held] = {}
+        self.by_id: dict[int, Held] = {}
+        self.unsettled: set[int] = set()  # collections whose checkpoint or purge may be due
+        self.open_all(parts.folder)
+        self.writer = Writer(self.record, limits, self.follow, self.tidy)
+        self.writer.start()
+
+    def open_all(self, folder: Path) -> None:
+        """Bring all collections into memory; raises SettingsError where the record cannot be read."""
+        try:
+            for collection in self.record.collections():
+                self.hold(collection)
+        except sqlite3.DatabaseError as error:
+            raise SettingsError(
+                f"The record in {folder} is damaged ({error}); restore it from a backup."
+            ) from error
+
+    def hold(self, collection: Collection) -> Held:
+        """Bring a collection that the record has into memory."""
+        held = Held.open(collection, self.record, self.reader, self.backends)
+        self.by_id[collection.id] = held
+        self.held[collection.key] = held
+        log.info(
+            "collection opened",
+            tenant=collection.key.tenant,
+            collection=collection.key.collection,
+            passages=held.current.passages,
+            generation=collection.generation,
+        )
+        return held
+
+    def view(self, key: Key) -> Snapshot:
+        """The collection as it is now; see ``Store``."""
+        held = self.held.get(key)
+        if held is not None:
+            return held.current
+        if key.collection == DEFAULT_COLLECTION:
+            return self.nothing
+        known = sorted({DEFAULT_COLLECTION, *(k.collection for k in list(self.held) if k.tenant == key.tenant)})
+        names = ", ".join(known[:NAMED_IN_ERRORS]) + (", …" if len(known) > NAMED_IN_ERRORS else "")
+        raise NotFound(f"There is no collection {key.collection!r}; there are: {names}.", field="collection")
+
+    async def upsert(self, key: Key, content: Content) -> Upserted:
+        """Put a document in place of what had its id; see ``Store``."""
+        size = content.document.ByteSize() + content.vectors.nbytes + sum(map(len, content.token_ids))
+        size += sum(passage.ByteSize() + PASSAGE_BYTES for passage in content.passages)
+        done: Upserted = await self.write(lambda record, known: record.upsert(key, content, known), size)
+        return done
+
+    async def delete(self, key: Key, document_id: str) -> Deleted:
+        """Take a document out; see ``Store``."""
+        done: Deleted = await self.write(lambda record, known: record.delete(key, document_id, known), 0)
+        return done
+
+    async def write(self, step: Step, size: int) -> Any:
+        """Hand a step to the writer and wait for it."""
+        return await asyncio.wrap_future(self.writer.submit(step, size))
+
+    def document(self, key: Key, document_id: str, *, brief: bool) -> tuple[Document, list[Passage]]:
+        """A document, whole or in brief; see ``Store``."""
+        found = self.reader.document(key, document_id, brief=brief)
+        if found is None:
+            raise NotFound(f"The collection {key.collection!r} has no document {document_id!r}.")
+        return found
+
+    def documents(self, key: Key, limit: int, after: str) -> list[DocumentSummary]:
+        """A page of documents, by id; see ``Store``."""
+        collection = self.view(key).collection
+        return self.reader.documents(collection, limit, after) if collection else []
+
+    def follow(self, changes: dict[int, list[Change]], generations: dict[int, int]) -> None:
+        """Make a group's changes searchable (the writer's thread)."""
+        for identity, group in changes.items():
+            self.unsettled.add(identity)
+            held = self.by_id.get(identity)
+            if held is None:
+                collection = self.record.collection(group[-1].collection.key)
+                assert collection is not None  # noqa: S101 - the group has just written to it
+                self.hold(collection)
+            else:
+                held.follow(self.record, group, generations[identity])
+
+    def tidy(self, idle: bool) -> bool:
+        """Note how far the sparse indexes are, and purge what no reader can ask for any more."""
+        changed = False
+        version = self.backends.sparse.version
+        for identity in list(self.unsettled):
+            held = self.by_id[identity]
+            oldest, newest = held.oldest(), held.current.generation
+            dead = self.record.holds_dead(identity)
+            noted = held.current.searcher is None or self.record.checkpoint(identity) == (version, newest)
+            if noted and not dead:
+                self.unsettled.discard(identity)  # only what a transaction before this one has seen through
+                continue
+            if idle and not dead:
+                continue  # the next group notes how far the index is; nobody waits for it
+            if not noted:
+                self.record.set_checkpoint(identity, version, newest)
+            purged = self.record.purge(identity, oldest)
+            changed |= bool(purged) or not noted
+        return changed
+
+    def check(self) -> None:
+        """Raise where writes can no longer be taken."""
+        if not self.writer.healthy:
+            raise Unavailable("The store's writer failed; restart the service, its log says what happened.")
+
+    def close(self) -> None:
+        """Finish the writes in hand, note how far the indexes are, let go of the files."""
+        self.writer.close()
+        for held in self.by_id.values():
+            held.texts.close()
+        if self.writer.healthy:
+            self.settle()
+        self.reader.close()
+        self.record.db.close()
+        os.close(self.lock)
+
+    def settle(self) -> None:
+        """The last housekeeping."""
+        self.record.db.execute("BEGIN IMMEDIATE")
+        self.tidy(False)
+        self.record.db.execute("COMMIT")
+
+
+def locked(file: Path) -> int:
+    """An open descriptor that holds the folder's lock; raises SettingsError where another process has it."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise SettingsError(
+            f"Another retriever has {file.parent} open; stop it, or give this one another RETRIEVER_DATA_DIR."
+        ) from None
+    return descriptor
