@@ -11,7 +11,11 @@ from httpx_sse import connect_sse
 
 
 class Failure(Exception):
-    """What went wrong, in one sentence for the person at the terminal."""
+    """What went wrong, in one sentence for the person at the terminal; ``status`` is the server's, if any."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class Client:
@@ -42,7 +46,7 @@ class Client:
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
         if response.is_error:
-            raise Failure(problem_sentence(response))
+            raise Failure(problem_sentence(response), response.status_code)
         answer: dict[str, Any] = orjson.loads(response.content)
         return answer
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,12 @@ def known_hashes(client: Client, collection: str) -> dict[str, str]:
     known: dict[str, str] = {}
     after: str | None = None
     while True:
-        page = client.get("/documents", collection=collection, after=after, limit=1000)
+        try:
+            page = client.get("/documents", collection=collection, after=after, limit=1000)
+        except Failure as failure:
+            if failure.status == HTTPStatus.NOT_FOUND:  # the first document makes the collection
+                return known
+            raise
         known.update((document["id"], document["sha256"]) for document in page["documents"])
         after = page["next"]
         if after is None:
