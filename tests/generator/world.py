@@ -39,13 +39,13 @@ SOURCES = {
     "brell": ("Brell", BRELL_SOURCE),
     "kestrel": (
         "Kestrel router",
-        "The Kestrel router comes with a two-year warranty. The warranty covers the power supply. "
-        "Hold the reset button for ten seconds to restore the factory settings.",
+        "The Kestrel router comes with a two-year warranty. The warranty covers the power supply. Hold the reset "
+        + "button for ten seconds to restore the factory settings.",
     ),
     "queue": (
         "Message queue",
         "A lost message is sent again after a back-off of five seconds. After three failures the message goes to "
-        "the dead-letter queue. Dead letters can be listed and replayed.",
+        + "the dead-letter queue. Dead letters can be listed and replayed.",
     ),
     "museum": (
         "Orvan museum",

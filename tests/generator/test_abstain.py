@@ -1,0 +1,39 @@
+"""When not to answer, and what is said then."""
+
+import math
+
+from ragline.v1.passage_pb2 import Passage
+from services.generator import abstain
+from services.generator.abstain import CALIBRATIONS, LEXICAL, Features
+from tests.generator import world
+
+
+def test_a_better_sentence_is_a_better_chance() -> None:
+    for calibration in (LEXICAL, *CALIBRATIONS.values()):
+        chances = [calibration.chance(Features(score / 10, 0.1)) for score in range(11)]
+        assert chances == sorted(chances)
+        assert 0 < chances[0] < 0.3
+        assert 0.7 < chances[-1] < 1
+
+
+def test_a_few_passages_have_no_gap() -> None:
+    assert math.isnan(abstain.gap([0.5, 0.4]))
+    assert abstain.gap([0.1, 0.5, 0.3, 0.1]) == 0.5 - 0.5 / 3
+    calibration = CALIBRATIONS["late_interaction"]
+    assert calibration.chance(Features(0.5, math.nan)) == calibration.chance(
+        Features(0.5, calibration.typical_gap)
+    )
+
+
+def test_the_refusal_names_the_documents() -> None:
+    passages = [world.passage(name) for name in ("queue", "queue", "brell")]
+    said = abstain.refusal("manuals", passages)
+    assert said.startswith("I found nothing in collection 'manuals' that answers this.")
+    assert said.endswith("The closest passages are from Message queue and Brell.")
+
+
+def test_the_refusal_has_no_marker_and_is_short() -> None:
+    said = abstain.refusal("manuals", [Passage(title="[1] " + "x" * 500), Passage(document_id="a.txt")])
+    assert "[1]" not in said
+    assert len(said) < 300
+    assert "a.txt" in said
