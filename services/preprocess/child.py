@@ -35,17 +35,23 @@ def main() -> None:
     try:
         cutter, timeout_s = prepare(orjson.loads(hello))
     except SettingsError as error:
-        replies.write(frames.pack(str(error).encode()))
+        send(replies, frames.pack(str(error).encode()))
         return
-    replies.write(frames.pack(b""))
+    send(replies, frames.pack(b""))
     while (content := frames.read(sys.stdin.buffer)) is not None:
         limit_time(timeout_s)
-        replies.write(answer(cutter, *frames.unpack_request(content)))
+        send(replies, answer(cutter, *frames.unpack_request(content)))
+
+
+def send(replies: BinaryIO, frame: bytes) -> None:
+    """Write one frame, whole."""
+    replies.write(frame)
+    replies.flush()
 
 
 def own_stdout() -> BinaryIO:
-    """The pipe to the parent, taken from libraries that print: what they write to file 1 goes to standard error."""
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+    """The pipe to the parent, taken from libraries that print: what they write goes to standard error."""
+    pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return pipe
 

@@ -1,4 +1,4 @@
-"""What the sandbox and its children say to each other: frames of a length and JSON, since neither trusts a pickle."""
+"""What the sandbox and its children say to each other: frames of a length and JSON, as no pickle can be trusted."""
 
 from __future__ import annotations
 

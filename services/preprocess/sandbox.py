@@ -65,9 +65,8 @@ class Sandbox:
                 async with asyncio.timeout(self.timeout_s):
                     reply = await exchange(child, frames.pack_request(request, data))
             except TimeoutError:
-                raise InvalidRequest(
-                    f"It could not be read within {self.timeout_s:g} s; split it, or raise PREPROCESS_PARSE_TIMEOUT_S."
-                ) from None
+                limit = f"{self.timeout_s:g} s (PREPROCESS_PARSE_TIMEOUT_S)"
+                raise InvalidRequest(f"It could not be read within {limit}; split it.") from None
             except (EOFError, ConnectionError):
                 raise InvalidRequest(f"It could not be read: {await reason(child)}.") from None
             else:
