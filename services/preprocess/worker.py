@@ -15,7 +15,8 @@ from ragline.errors import Internal, RaglineError
 from services.preprocess.ingest import Ingest, remove_blobs
 from services.preprocess.intake import QUEUE, Intake
 
-HOUSEKEEPING_S = 600.0
+HOUSEKEEPING_S = 3600.0
+MAX_LETTERS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ class Worker:
     async def keep_house(self) -> None:
         """Note dead letters in their jobs, forget old jobs, remove bytes that nothing needs."""
         parts = self.ingest.parts
-        for letter in await self.broker.dead_letters(QUEUE):
+        for letter in await self.broker.dead_letters(QUEUE, MAX_LETTERS):
             body = orjson.loads(letter.body)
             await self.ingest.park(body["job_id"], body["n"], letter.reason)
         await parts.jobs.prune(time.time() - self.job_ttl_s)
