@@ -7,6 +7,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from ragline import grpc_client
 from tests.generator import world
 
 
@@ -33,6 +34,6 @@ async def reranker(tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
 @pytest_asyncio.fixture
 async def away() -> AsyncIterator[grpc.aio.Channel]:
     """A channel to nothing."""
-    channel = world.grpc_client.channel("127.0.0.1:1", max_message_mb=1, idempotent=())
+    channel = grpc_client.channel("127.0.0.1:1", max_message_mb=1, idempotent=())
     yield channel
     await channel.close()

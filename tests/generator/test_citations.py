@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
 from services.generator import evidence
 from services.generator.checking import Checker
@@ -34,7 +35,7 @@ def said(text: str, style: str = "passages") -> Checker:
     checker = Checker(PASSAGES, SENTENCES, Clock())
     tokens = [
         event
-        for line in evidence.sentences(text)
+        for line in sentences(text)
         for event in checker.claim(text[line[0] : line[1]], "extract" if style == "extract" else "passages")
     ]
     assert "".join(event.text for event in tokens if isinstance(event, Token)) == checker.answer
@@ -155,8 +156,8 @@ def test_quotes_are_literal_in_any_source(sources: list[str]) -> None:
     checker = Checker(passages, found, Clock())
     for each in found:
         checker.claim(each.text, "extract")
-    for each in checker.citations:
-        assert each.quote == sources[int(each.document_id)][each.start - 10 : each.end - 10]
+    for made in checker.citations:
+        assert made.quote == sources[int(made.document_id)][made.start - 10 : made.end - 10]
     assert set(re.findall(r"\[\d+\]", checker.answer)) == {each.marker for each in checker.citations}
 
 

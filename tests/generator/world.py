@@ -13,7 +13,7 @@ import grpc
 
 from ragline import grpc_client
 from ragline.cache import Cache
-from ragline.errors import InvalidRequest, NotFound
+from ragline.errors import InvalidRequest, NotFound, Unsupported
 from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
@@ -35,22 +35,20 @@ BRELL_SOURCE = (
     "The town of Brell lies on the north\nshore of Lake Orvan. It has 4,200 inhabitants.  "
     "The mayor of Brell is Ada Lund[3]. Ferries do not run in winter."
 )
+KESTREL_SOURCE = (
+    "The Kestrel router comes with a two-year warranty. The warranty covers the power supply. Hold the reset "
+    "button for ten seconds to restore the factory settings."
+)
+QUEUE_SOURCE = (
+    "A lost message is sent again after a back-off of five seconds. After three failures the message goes to "
+    "the dead-letter queue. Dead letters can be listed and replayed."
+)
+MUSEUM_SOURCE = "The museum of Lake Orvan shows forty fishing boats. Entry costs 6 euros for adults."
 SOURCES = {
     "brell": ("Brell", BRELL_SOURCE),
-    "kestrel": (
-        "Kestrel router",
-        "The Kestrel router comes with a two-year warranty. The warranty covers the power supply. Hold the reset "
-        + "button for ten seconds to restore the factory settings.",
-    ),
-    "queue": (
-        "Message queue",
-        "A lost message is sent again after a back-off of five seconds. After three failures the message goes to "
-        + "the dead-letter queue. Dead letters can be listed and replayed.",
-    ),
-    "museum": (
-        "Orvan museum",
-        "The museum of Lake Orvan shows forty fishing boats. Entry costs 6 euros for adults.",
-    ),
+    "kestrel": ("Kestrel router", KESTREL_SOURCE),
+    "queue": ("Message queue", QUEUE_SOURCE),
+    "museum": ("Orvan museum", MUSEUM_SOURCE),
 }
 
 
@@ -117,6 +115,21 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
                 document = retriever_pb2.Document(id=each.document_id, source=each.source or each.text)
                 return retriever_pb2.GetDocumentResponse(document=document, generation=self.generation)
         raise NotFound(f"There is no document {request.document_id!r}.")
+
+    async def Upsert(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.UpsertResponse:
+        raise Unsupported("This shelf is read only.")
+
+    async def Delete(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.DeleteRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.DeleteResponse:
+        raise Unsupported("This shelf is read only.")
+
+    async def ListDocuments(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.ListDocumentsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.ListDocumentsResponse:
+        raise Unsupported("This shelf is read only.")
 
     def add(self, server: grpc.aio.Server) -> Sequence[str]:
         retriever_pb2_grpc.add_RetrieverServicer_to_server(self, server)
