@@ -1,4 +1,4 @@
-"""What the sandbox and its children say to each other: frames of a length and JSON, as no pickle can be trusted."""
+"""What the sandbox and its children say to each other: frames of a length and JSON, for a pickle can run code."""
 
 from __future__ import annotations
 
