@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 
 import ragline
 from ragline.http import problems
@@ -34,7 +35,8 @@ def create_app(
     ``checks`` decide ``/readyz``: each raises a ``RaglineError`` while its part is not ready.
     ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives.
     """
-    app = FastAPI(title=title, version=ragline.__version__, lifespan=lifespan)
+    # its pages come from this process: /docs works on a machine without network
+    app = FastAPIOffline(title=title, version=ragline.__version__, lifespan=lifespan)
     problems.install(app)
     for router in routers:
         app.include_router(router)

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -138,3 +139,14 @@ async def test_stopping_lets_the_requests_in_flight_end() -> None:
         go.set()
         assert (await asking).status_code == 200
         await stopping
+
+
+async def test_the_api_pages_need_no_other_host() -> None:
+    app = create_app("shop", [], checks={})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        page = (await client.get("/docs")).text
+        places = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert places
+        for place in places:
+            assert place.startswith("/")
+            assert (await client.get(place)).status_code == 200
