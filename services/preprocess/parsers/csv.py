@@ -59,7 +59,6 @@ class Csv:
         text = cells.get("text", "")
         if not text.strip():
             return Rejected(line, id_, f"Line {line} has no text.")
-        check_length(len(text), self._max_text_chars)
         given = read_given(text)
         known = {"text", "id", "_id", "title"}
         metadata = {

@@ -12,47 +12,42 @@ from ragline.errors import InvalidRequest
 from services.preprocess.parsers import Parsed, Parts, Rejected
 from services.preprocess.parsers._decoding import decode
 from services.preprocess.parsers._given import read_given
-from services.preprocess.parsers._lines import check_length, short
+from services.preprocess.parsers._lines import short
 
 _KNOWN = {"text", "id", "_id", "title", "metadata"}
 
 
 def load(parts: Parts) -> Jsonl:
     """The JSONL parser."""
-    return Jsonl(parts.max_text_chars)
+    return Jsonl()
 
 
 class Jsonl:
     """Reads ``{"text", "id"?, "title"?, "metadata"?}``; other plain fields join the metadata."""
 
-    def __init__(self, max_text_chars: int) -> None:
-        self._max_text_chars = max_text_chars
-
     def parse(self, data: bytes, name: str) -> list[Parsed | Rejected]:
         """A document for each object; a bad line is a Rejected with its number, and the others go in."""
         text = decode(data)
-        found = [self._document(line, value) for line, value in _values(text)]
+        found = [_document(line, value) for line, value in _values(text)]
         if not found:
             raise InvalidRequest("There is no document in this JSON.")
         return found
 
-    def _document(self, line: int, value: object) -> Parsed | Rejected:
-        if isinstance(value, _Fault):
-            return Rejected(line, None, f"Line {line} is no JSON: {value.reason}.")
-        if not isinstance(value, dict):
-            return Rejected(
-                line, None, f'Line {line} is no object: each line is {{"text": …, "id"?, "title"?, …}}.'
-            )
-        id_ = _id(value)
-        reason = _fault(value)
-        if reason:
-            return Rejected(line, id_, f"Line {line}: {reason}.")
-        check_length(len(value["text"]), self._max_text_chars)
-        given = read_given(value["text"])
-        extra = {key: field for key, field in value.items() if key not in _KNOWN and _is_plain(field)}
-        metadata = {**extra, **given.metadata, **(value.get("metadata") or {})}
-        title = short(value.get("title") or "") or given.title
-        return replace(given, id=id_, title=title, metadata=metadata)
+
+def _document(line: int, value: object) -> Parsed | Rejected:
+    if isinstance(value, _Fault):
+        return Rejected(line, None, f"Line {line} is no JSON: {value.reason}.")
+    if not isinstance(value, dict):
+        return Rejected(line, None, f'Line {line} is no object: each line is {{"text": …, "id"?, "title"?, …}}.')
+    id_ = _id(value)
+    reason = _fault(value)
+    if reason:
+        return Rejected(line, id_, f"Line {line}: {reason}.")
+    given = read_given(value["text"])
+    extra = {key: field for key, field in value.items() if key not in _KNOWN and _is_plain(field)}
+    metadata = {**extra, **given.metadata, **(value.get("metadata") or {})}
+    title = short(value.get("title") or "") or given.title
+    return replace(given, id=id_, title=title, metadata=metadata)
 
 
 class _Fault:
