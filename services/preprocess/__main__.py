@@ -117,7 +117,7 @@ def open_parts(settings: Settings) -> Opened:
             max_queue_tokens=settings.max_queue_tokens,
         ),
         locks=Locks(),
-        pipeline=pipeline_hash(embedder.fingerprint, repr(options)),
+        pipeline=pipeline_hash(embedder.fingerprint, options.fingerprint()),
     )
     return Opened(settings, parts, broker, cache, channel)
 
