@@ -1,0 +1,1 @@
+"""generator: a question in, a cited and checked answer out."""

@@ -92,6 +92,8 @@ def key(settings: Settings) -> SecretStr | None:
     """The LLM server's key, from its setting or the file that another names."""
     if settings.llm_api_key_file is None:
         return settings.llm_api_key
+    if settings.llm_api_key:
+        raise SettingsError("set GENERATOR_LLM_API_KEY or GENERATOR_LLM_API_KEY_FILE, not both.")
     try:
         return SecretStr(settings.llm_api_key_file.read_text().strip())
     except OSError as error:

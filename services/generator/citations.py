@@ -23,8 +23,8 @@ _NEGATIONS = frozenset(words("no not never none nor neither nobody nothing witho
 _PLAIN = frozenset(
     words(
         "a an and any are as at be been but by can could did do does for from had has have he her his i if in "
-        "into is it its may might must of on or our she should so some such than that the their them then there these "
-        "they this those to was we were what when where which while who will with would you your"
+        "into is it its may might must of on or our she should so some such than that the their them then there "
+        "these they this those to was we were what when where which while who will with would you your"
     )
 )
 _ENDINGS = ("ing", "ed", "er", "ly", "es", "e")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
@@ -56,10 +56,3 @@ class Settings(settings.Settings):
     rerank_timeout_s: float = Field(10.0, gt=0, description="longest wait for the reranker, then go on without")
     cache_url: str = Field("memory://?max_mb=64", description="cache of answers; empty: none")
     cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
-
-    @model_validator(mode="after")
-    def one_key(self) -> Self:
-        """Two places for one key could hold two keys."""
-        if self.llm_api_key and self.llm_api_key_file:
-            raise ValueError("set GENERATOR_LLM_API_KEY or GENERATOR_LLM_API_KEY_FILE, not both")
-        return self

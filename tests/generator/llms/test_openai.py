@@ -1,0 +1,169 @@
+"""The OpenAI dialect, against llama.cpp's own server and against a server that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+import xllamacpp
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ragline.errors import InvalidRequest, Overloaded, RaglineError, TimedOut, TooLarge, Unavailable
+from services.generator.llms import Parts, Piece, openai
+from services.generator.prompt import Prompt
+
+ASK = Prompt("summary", "You are brief.", "Write a story about a lake.")
+
+
+def parts(key: str | None = None, timeout_s: float = 60.0) -> Parts:
+    return Parts(model=Path, api_key=SecretStr(key) if key else None, threads=1, timeout_s=timeout_s)
+
+
+async def pieces(llm: openai.OpenAI, prompt: Prompt = ASK, max_tokens: int = 12) -> list[Piece]:
+    async with aclosing(llm.generate(prompt, max_tokens=max_tokens, temperature=0)) as got:
+        return [piece async for piece in got]
+
+
+class LlamaServer:
+    """llama.cpp's HTTP server with SmolLM2."""
+
+    def __init__(self, file: Path) -> None:
+        self.key = secrets.token_hex()
+        params = xllamacpp.CommonParams()
+        params.model.path = str(file)
+        params.n_ctx, params.n_parallel, params.verbosity, params.port = 512, 1, -1, 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        params.hostnames = ["127.0.0.1"]
+        params.api_keys = [self.key]
+        self.server = xllamacpp.Server(params)
+        self.url = f"{self.server.listening_address}/v1"
+
+
+@pytest.fixture(scope="module")
+def llama(smollm2: Path) -> LlamaServer:
+    """A real server of the dialect."""
+    return LlamaServer(next(smollm2.glob("*.gguf")))
+
+
+@pytest.mark.models
+async def test_streams_with_usage_from_a_real_server(llama: LlamaServer) -> None:
+    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
+    got = await pieces(llm)
+    assert len([piece for piece in got if piece.text]) > 5
+    usage = got[-1].usage
+    assert usage is not None
+    assert (usage.prompt_tokens > 10, usage.completion_tokens) == (True, 12)
+    await llm.close()
+
+
+@pytest.mark.models
+async def test_leaving_frees_the_server(llama: LlamaServer) -> None:
+    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
+    got = llm.generate(ASK, max_tokens=400, temperature=0)
+    await anext(got)
+    await got.aclose()
+    assert len(await pieces(llm, max_tokens=3)) >= 3  # its one slot is free again
+    await llm.close()
+
+
+@pytest.mark.models
+async def test_a_real_servers_refusals(llama: LlamaServer) -> None:
+    llm = openai.load(parts("wrong"), model="smol", base_url=llama.url)
+    with pytest.raises(Unavailable, match="key, model or base_url"):
+        await pieces(llm)
+    await llm.close()
+    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
+    with pytest.raises(TooLarge, match="option context"):
+        await pieces(llm, Prompt("summary", "", "water " * 2000))
+    await llm.close()
+
+
+async def test_no_server_is_unavailable() -> None:
+    llm = openai.load(parts(), model="smol", base_url="http://127.0.0.1:1/v1", max_retries=0)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await pieces(llm)
+    await llm.close()
+
+
+CHUNK = {
+    "id": "1",
+    "object": "chat.completion.chunk",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "delta": {"content": "Once"}, "finish_reason": None}],
+}
+FIRST = f"data: {json.dumps(CHUNK)}\n\n".encode()
+
+
+async def completions(request: Request) -> Response:
+    """Fails in the way that the requested model's name says."""
+    asked = await request.json()
+    match asked["model"]:
+        case "busy":
+            return JSONResponse({"error": {"message": "slow down"}}, 429, {"retry-after": "7"})
+        case "broken":
+            return JSONResponse({"error": {"message": "oops"}}, 500)
+        case "strict":
+            return JSONResponse({"error": {"message": "temperature is not supported"}}, 400)
+        case "cut":
+            return StreamingResponse(cut(), media_type="text/event-stream")
+    return StreamingResponse(stuck(), media_type="text/event-stream")
+
+
+async def cut() -> AsyncIterator[bytes]:
+    yield FIRST
+    raise ConnectionResetError
+
+
+async def stuck() -> AsyncIterator[bytes]:
+    yield FIRST
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def failing() -> AsyncIterator[str]:
+    """The base URL of a server whose every answer is a failure."""
+    app = Starlette(routes=[Route("/v1/chat/completions", completions, methods=["POST"])])
+    config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=0, lifespan="off")
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        await server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        ("busy", Overloaded),
+        ("broken", Unavailable),
+        ("strict", InvalidRequest),
+        ("cut", Unavailable),
+        ("stuck", TimedOut),
+    ],
+)
+async def test_a_failing_server(model: str, error: type[RaglineError]) -> None:
+    async with failing() as url:
+        llm = openai.load(parts(timeout_s=0.5), model=model, base_url=url, max_retries=0)
+        with pytest.raises(error) as raised:
+            await pieces(llm)
+        await llm.close()
+    assert model in raised.value.detail or error is TimedOut
+    if error is Overloaded:
+        assert raised.value.retry_after_s == 7
+    assert llm.slots.free._value == llm.slots.count
