@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretBytes, SecretStr, ValidationError
+from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 SHARED_PREFIX = "RAGLINE_"
@@ -37,15 +37,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     data_dir: Path = Field(Path(".ragline"), description="folder of everything durable")
-    models_dir: Path = Field(
-        Path.home() / ".cache" / "ragline" / "models", description="folder of the model weights"
-    )
+    models_dir: Path = Field(Path("~/.cache/ragline/models"), description="folder of the model weights")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field("json", pattern="^(json|text)$", description="json for machines, text for people")
     threads: int = Field(0, ge=0, description="threads for models and indexes; 0 takes what the cgroup allows")
     drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight get when the service stops")
     max_message_mb: int = Field(128, ge=1, description="largest gRPC message, in MB")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def expand_home(cls, folder: Path) -> Path:
+        """``~`` means the same here as in a shell."""
+        return folder.expanduser()
 
     @classmethod
     def settings_customise_sources(

@@ -50,7 +50,7 @@ def shown(value: Any) -> str:
     if isinstance(value, SecretStr) or value is None:
         return ""
     if isinstance(value, Path):
-        return str(value).replace(str(Path.home()), "~")
+        return str(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

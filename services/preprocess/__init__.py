@@ -1,0 +1,1 @@
+"""preprocess: documents in, passages and vectors out."""

@@ -1,0 +1,1 @@
+"""retriever: the record of documents and passages, and hybrid search over them."""

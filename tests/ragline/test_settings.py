@@ -98,3 +98,11 @@ def test_settings_are_frozen() -> None:
 
 def test_the_base_class_refuses_nothing() -> None:
     assert load(settings.Settings).max_body_mb == 64
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("RAGLINE_DATA_DIR", "~/documents")
+    found = load(settings.Settings)
+    assert found.data_dir == Path("/home/somebody/documents")
+    assert found.models_dir == Path("/home/somebody/.cache/ragline/models")
