@@ -1,11 +1,13 @@
 """Fixtures that all tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
+from tests.suite import Suite
 
 
 def pulled(model: str) -> Path:
@@ -27,3 +29,10 @@ def minilm() -> Path:
 def smollm2() -> Path:
     """Folder of SmolLM2-135M-Instruct (one .gguf file)."""
     return pulled("SmolLM2-135M-Instruct")
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory, minilm: Path, smollm2: Path) -> Iterator[Suite]:
+    """The all-in-one with the shipped defaults, one for all tests: each keeps to a collection of its own."""
+    with Suite(tmp_path_factory.mktemp("suite")) as running:
+        yield running
