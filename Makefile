@@ -49,7 +49,7 @@ env-example: $(VENV)/.dev $(GENERATED)  ## write .env.example from the Settings 
 
 lock: $(VENV)/.dev  ## write constraints.txt from what is installed now
 	$(PIP) install --quiet --editable ".[torch]"
-	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' | grep -v ' @ ' > constraints.txt
+	$(PIP) freeze --all --exclude-editable | sed -E 's/\+cpu$$//' | grep -v -e ' @ ' -e '^-e' > constraints.txt
 
 clean:  ## remove the environment, what was generated and caches; documents in .ragline stay
 	rm -rf $(VENV) ragline/v1 *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
