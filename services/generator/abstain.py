@@ -40,10 +40,12 @@ class Calibration:
         return 1 / (1 + math.exp(-(self.bias + self.sentence * features.sentence + self.gap * gap)))
 
 
-# Fitted on train/squadshifts-newwiki: questions whose passage is there against the same with it taken out.
-LEXICAL = Calibration(bias=-3.2, sentence=6.0, gap=0.0, typical_gap=0.0)
+# Fitted on 500 questions of SQuADShifts' new-Wikipedia set (Miller et al., ICML 2020), each asked with its passage
+# in the collection and with it taken out; on the half not fitted on, the area under the curve is 0.87 with the
+# reranker and 0.80 by words. At 0.25 a tenth of the answerable questions and six tenths of the others are refused.
+LEXICAL = Calibration(bias=-3.23, sentence=7.67, gap=0.0, typical_gap=0.0)
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "late_interaction": Calibration(bias=-9.1, sentence=14.2, gap=14.5, typical_gap=0.1)
+    "late_interaction": Calibration(bias=-7.5, sentence=12.27, gap=10.85, typical_gap=0.127)
 }
 
 

@@ -7,12 +7,13 @@ neighbouring ones, that hold most of its words, each of its numbers and names, a
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ragline.v1.passage_pb2 import Passage
-from services.generator.evidence import WORD, Sentence, fold, span, words
+from services.generator.evidence import PLAIN, WORD, Sentence, fold, span, words
 
 # A claim needs this share of its words in the quote; tuned so that a paraphrase passes and an invention does not.
 LEAST_SUPPORT = 0.7
@@ -20,13 +21,6 @@ LEAST_SUPPORT = 0.7
 _NUMBERS = words("zero one two three four five six seven eight nine ten eleven twelve")
 _DIGITS = {word: str(value) for value, word in enumerate(_NUMBERS)}
 _NEGATIONS = frozenset(words("no not never none nor neither nobody nothing without cannot"))
-_PLAIN = frozenset(
-    words(
-        "a an and any are as at be been but by can could did do does for from had has have he her his i if in "
-        "into is it its may might must of on or our she should so some such than that the their them then there "
-        "these they this those to was we were what when where which while who will with would you your"
-    )
-)
 _ENDINGS = ("ing", "ed", "er", "ly", "es", "e")
 _MARKER = re.compile(r"\s*[\[\u3010\uff3b]\s*\^?\d+(?:\s*[,;\u2013-]\s*\^?\d+)*\s*[\]\u3011\uff3d]")
 _SOURCE_MARKER = re.compile(r"\[(\s*\d+\s*)\]")
@@ -92,7 +86,7 @@ class Citer:
             quote=quote,
             start=start,
             end=end,
-            page=passage.page or None,
+            page=page(passage, start),
             score=round(support.score, 4),
         )
         self.citations.append(citation)
@@ -105,10 +99,10 @@ class Needs:
     def __init__(self, claim: str) -> None:
         found = [match.group() for match in WORD.finditer(claim)]
         folded = [number(fold(word)) for word in found]
-        self.words = {word for word in folded if word not in _PLAIN and word not in _NEGATIONS}
+        self.words = {word for word in folded if word not in PLAIN and word not in _NEGATIONS}
         self.numbers = {word for word in folded if any(letter.isdigit() for letter in word)}
         named = (fold(word) for word in found[1:] if word[0].isupper())
-        self.names = {word for word in named if word not in _PLAIN} - self.numbers
+        self.names = {word for word in named if word not in PLAIN} - self.numbers
         self.first = folded[0] if found and folded[0] in self.words - self.numbers else None
         self.negated = any(negates(word) for word in folded)
 
@@ -143,6 +137,11 @@ class Source:
         """Whether a negation stands between the first and the last of the words, or right before the first."""
         places = [at for at, word in enumerate(self.ordered) if word in held]
         return bool(places) and any(map(negates, self.ordered[max(0, places[0] - 2) : places[-1] + 1]))
+
+
+def page(passage: Passage, start: int) -> int | None:
+    """The page on which the source's ``start`` stands; None where the format has no pages."""
+    return passage.page + bisect_right(passage.page_starts, start) if passage.page else None
 
 
 def windows(found: Sequence[Sentence]) -> Iterator[Sentence]:

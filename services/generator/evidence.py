@@ -45,6 +45,17 @@ def words(text: str) -> list[str]:
     return [fold(match.group()) for match in WORD.finditer(text)]
 
 
+# Words that say little of what a text is about, folded.
+PLAIN = frozenset(
+    words(
+        "a an and any are as at be been but by can could did do does for from had has have he her his how i if in "
+        "into is it its may might must of on or our she should so some such than that the their them then there "
+        "these they this those to was we were what when where which while who whom whose why will with would you "
+        "your"
+    )
+)
+
+
 def split(passages: Sequence[Passage], limit: int) -> list[Sentence]:
     """The first ``limit`` sentences of the passages, best passage first; one that two passages share, once."""
     found: list[Sentence] = []
@@ -78,9 +89,10 @@ def scored(found: Sequence[Sentence], own: Sequence[float], passages: Sequence[f
 def overlap(query: str, texts: Sequence[str], pool: Iterable[str]) -> list[float]:
     """The share of the query's words that each text holds, from 0 to 1, rare words counting more.
 
-    How rare a word is is counted over ``pool``, the texts of all candidates.
+    How rare a word is is counted over ``pool``, the texts of all candidates. Words such as "the" and "who" count
+    only in a query that has no others.
     """
-    asked = set(words(query))
+    asked = set(words(query)) - PLAIN or set(words(query))
     bags = [set(words(text)) for text in pool]
     frequency = Counter(word for bag in bags for word in asked & bag)
     weight = {word: math.log(1 + (1 + len(bags)) / (1 + frequency[word])) for word in asked}

@@ -38,7 +38,7 @@ class Settings(settings.Settings):
     )
     prompt_tokens: int = Field(1600, ge=64, description="most tokens of passages in a prompt, by estimate")
     abstain_below: float = Field(
-        0.3, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
+        0.25, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
     )
 
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
