@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
@@ -52,7 +52,8 @@ class CutOptions:
 
 @dataclass(frozen=True)
 class Piece:
-    """A passage. ``source[start:end]`` is the span that ``text`` came from; ``page`` is 1-based, 0 without pages.
+    """A passage. ``source[start:end]`` is the span that ``text`` came from; ``page`` is that of ``start``,
+    1-based, 0 without pages; ``page_starts`` are the begins of further pages in it.
 
     ``offsets`` are pairs (offset in text, offset in source) as ``ragline.spans.to_source`` reads them; empty where
     the text is one run from ``start``.
@@ -64,6 +65,7 @@ class Piece:
     end: int
     page: int = 0
     offsets: list[int] = field(default_factory=list)
+    page_starts: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ class Cutter:
 
 def _below_title(headings: list[Heading], title: str) -> list[Heading]:
     """The headings, with that one blanked which is the document's title: it goes before every passage anyway."""
-    first = [heading for heading in headings if heading.level == min(found.level for found in headings)]
+    highest = min((heading.level for heading in headings), default=0)
+    first = [heading for heading in headings if heading.level == highest]
     if len(first) != 1 or first[0].text.casefold() != title.casefold():
         return headings
     return [replace(heading, text="") if heading is first[0] else heading for heading in headings]
@@ -183,13 +186,15 @@ def _piece(parsed: Parsed, cleaned: Cleaned, chunk: Chunk) -> Piece:
     limit = cleaned.source_at(chunk.end) if chunk.end < len(cleaned.text) else len(parsed.text)
     while end < limit and _is_mark(parsed.text[end]):
         end += 1  # what was composed into the last letter
+    page = bisect_right(parsed.pages, start)
     return Piece(
         cleaned.text[chunk.start : chunk.end],
         chunk.section,
         start,
         end,
-        bisect_right(parsed.pages, start),
+        page,
         cleaned.runs(chunk.start, chunk.end),
+        list(parsed.pages[page : bisect_left(parsed.pages, end)]),
     )
 
 

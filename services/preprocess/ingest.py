@@ -15,7 +15,7 @@ from ragline.spans import embedded_text
 from ragline.v1 import passage_pb2
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.blobs import Blobs
-from services.preprocess.cut import CutDocument, Rejected
+from services.preprocess.cut import CutDocument, Piece, Rejected
 from services.preprocess.embed import Embedding
 from services.preprocess.jobs import JobStore, Part, State, Work
 from services.preprocess.locks import Locks
@@ -192,7 +192,9 @@ class Ingest:
                     start=passage.start,
                     end=passage.end,
                     page=passage.page,
+                    source=source_of(piece, passage),
                     offsets=passage.offsets,
+                    page_starts=passage.page_starts,
                 )
                 for ordinal, passage in enumerate(piece.passages)
             ],
@@ -233,6 +235,12 @@ async def remove_blobs(jobs: JobStore, blobs: Blobs, uris: Sequence[str]) -> Non
         await blobs.remove(uri)
     if uris:
         await jobs.forget_blobs(uris)
+
+
+def source_of(document: CutDocument, passage: Piece) -> str:
+    """The span that a passage came from, as citations quote it; empty where the passage is just that."""
+    source = document.source[passage.start : passage.end]
+    return source if source != passage.text else ""
 
 
 def permanent(error: RaglineError) -> bool:

@@ -70,7 +70,7 @@ def test_a_document_can_be_read_back(client: httpx.Client, handbook: str) -> Non
 
 def test_documents_are_listed_in_pages(client: httpx.Client, handbook: str) -> None:
     listed = []
-    after = ""
+    after: str | None = ""
     while after is not None:
         page = client.get("/documents", params={"collection": handbook, "limit": 2, "after": after}).json()
         listed += [document["id"] for document in page["documents"]]

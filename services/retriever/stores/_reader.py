@@ -24,7 +24,7 @@ BATCH_ROWS = 4096
 
 PASSAGES = (
     "SELECT p.row, d.name || '#' || p.ordinal, d.name, d.title, p.section, p.text, p.begins, p.ends, p.page, "
-    "d.metadata, p.source, p.offsets FROM passages p JOIN documents d ON d.id = p.document "
+    "d.metadata, p.source, p.offsets, p.page_starts FROM passages p JOIN documents d ON d.id = p.document "
 )
 
 
@@ -178,8 +178,10 @@ class Reader:
 def passage(*columns: Any) -> Passage:
     """A row of PASSAGES, less its number, as the wire has it."""
     names = ("id", "document_id", "title", "section", "text", "start", "end", "page", "metadata_json", "source")
-    *fields, offsets = columns
+    *fields, offsets, page_starts = columns
     made = Passage(**dict(zip(names, fields, strict=True)))
     if offsets:
         made.offsets.extend(np.frombuffer(offsets, dtype="<u4").tolist())
+    if page_starts:
+        made.page_starts.extend(np.frombuffer(page_starts, dtype="<u4").tolist())
     return made

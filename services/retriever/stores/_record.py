@@ -209,7 +209,7 @@ class Record:
         )
         self.db.execute("INSERT INTO sources VALUES (?, ?)", (made.lastrowid, document.source))
         self.db.executemany(
-            "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     first + i,
@@ -222,6 +222,7 @@ class Record:
                     p.page,
                     p.source,
                     packed(p.offsets),
+                    packed(p.page_starts),
                 )
                 for i, p in enumerate(content.passages)
             ),

@@ -50,7 +50,8 @@ CREATE TABLE passages (
     ends INTEGER NOT NULL,
     page INTEGER NOT NULL,
     source TEXT NOT NULL,
-    offsets BLOB NOT NULL
+    offsets BLOB NOT NULL,
+    page_starts BLOB NOT NULL
 );
 CREATE TABLE vectors (
     row INTEGER PRIMARY KEY,
