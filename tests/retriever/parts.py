@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ragline.v1.retriever_pb2 import Document
 from services.retriever import dense, sparse, stores
 from services.retriever.dense import flat
 from services.retriever.sparse import tantivy
-from services.retriever.stores import Content, Key, embedded
+from services.retriever.stores import Content, Key, Store, embedded
 
 DIMENSIONS = 16
 FINGERPRINT = "words-16"
@@ -75,3 +76,44 @@ def open_store(folder: Path, *, segment_rows: int = 64, **options: int) -> embed
         threads=1,
     )
     return embedded.load(parts, **options)
+
+
+def words_of(store: Store, query: str, depth: int = 1000) -> list[str]:
+    """The texts that search by words finds, best first."""
+    view = store.view(KEY)
+    rows = view.sparse(query, depth, None).rows.tolist()
+    passages = view.fetch(rows)
+    return [passages[row].text for row in rows]
+
+
+def nearest(store: Store, text: str, depth: int = 1) -> list[tuple[str, float]]:
+    """The texts nearest to ``text``, and their cosines."""
+    view = store.view(KEY)
+    ranking = view.dense(vector(text)[None], depth, None)[0]
+    rows = ranking.rows.tolist()
+    passages = view.fetch(rows)
+    return [(passages[row].text, float(score)) for row, score in zip(rows, ranking.scores, strict=True)]
+
+
+def check(store: Store, model: Mapping[str, Sequence[str]]) -> None:
+    """Assert that the store holds exactly ``model`` (texts of each document), by every way of looking at it."""
+    view = store.view(KEY)
+    texts = [text for passages in model.values() for text in passages]
+    assert view.passages == len(texts)
+    assert sorted(text for text, _ in nearest(store, "anything", 10_000)) == sorted(texts)
+    assert sorted(words_of(store, "passage", 10_000)) == sorted(texts)
+    for text in texts:
+        found, cosine = nearest(store, text)[0]
+        assert (found, round(cosine, 4)) == (text, 1.0)
+    summaries = store.documents(KEY, 1000, "")
+    assert {each.id: each.passages for each in summaries} == {name: len(texts) for name, texts in model.items()}
+    for name, expected in model.items():
+        document, passages = store.document(KEY, name, brief=False)
+        assert [passage.text for passage in passages] == list(expected)
+        assert [passage.id for passage in passages] == [f"{name}#{i}" for i in range(len(expected))]
+        assert document.source == "\n".join(expected)
+    counts: Counter[int] = Counter()
+    for text in texts:
+        counts.update(np.frombuffer(token_ids(text), dtype="<u4").tolist())
+    ids = sorted(counts) or [3]
+    assert view.frequencies(ids) == [counts[each] for each in ids]

@@ -86,7 +86,7 @@ class Snapshot:
 
     def sparse(self, query: str, depth: int, allowed: Allowed | None) -> Ranking:
         """The best matches of the query's words; asks for more until enough are allowed, or all were seen."""
-        if allowed is not None and not len(allowed):
+        if not self.passages or (allowed is not None and not len(allowed)):
             return Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
         mask = self.live if allowed is None else mask_of(allowed)
         if allowed is not None and len(allowed) <= FEW_ROWS:
@@ -171,6 +171,9 @@ def counted(counts: Frequencies, added: Sequence[bytes], removed: Sequence[bytes
     size = max(len(counts), int(plus.max()) + 1 if len(plus) else 0)
     result = np.zeros(size, dtype=np.int32)
     result[: len(counts)] = counts
-    result += np.bincount(plus, minlength=size).astype(np.int32)
-    result -= np.bincount(minus, minlength=size).astype(np.int32)
+    for ids, step in ((plus, 1), (minus, -1)):
+        if len(ids) > size // 4:
+            result += step * np.bincount(ids, minlength=size).astype(np.int32)
+        else:
+            np.add.at(result, ids, step)
     return result
