@@ -7,6 +7,8 @@ from itertools import accumulate
 
 from services.preprocess.chunkers._units import Budget, Unit
 
+MAX_TITLES = 4  # one below the other
+
 
 def pack(
     units: Sequence[Unit], titles: Sequence[bool], budget: Budget, overlap_tokens: int
@@ -53,10 +55,7 @@ class _Packing:
                 break  # the next passage has room for all of the block
             last = self._part_of_block(first, last)
             break
-        last = max(last, fresh + 1)
-        while last - 1 > fresh and self._titles[last - 1] and last < len(self._units):
-            last -= 1
-        return last
+        return self._without_titles(fresh, max(last, fresh + 1))
 
     def begin(self, fresh: int, last: int) -> int:
         """Where the next passage begins: before ``last`` by the overlap, less if the next block needs the room."""
@@ -68,6 +67,15 @@ class _Packing:
         while begin - 1 > fresh and self._tokens(begin - 1, last) <= self._overlap and self._fits(begin - 1, need):
             begin -= 1
         return begin
+
+    def _without_titles(self, fresh: int, last: int) -> int:
+        """Leaves the titles at a passage's end to the next one, whose text they stand above."""
+        if last == len(self._units):
+            return last
+        end = last
+        while end - 1 > fresh and self._titles[end - 1] and last - end < MAX_TITLES:
+            end -= 1
+        return last if self._titles[end - 1] else end
 
     def _part_of_block(self, first: int, last: int) -> int:
         """Where a passage ends that takes units of a block which it cannot hold as a whole."""

@@ -20,6 +20,9 @@ MAX_GRAPHEME = 64  # characters that are never parted at the most
 
 _FENCE = re.compile(r"^ {0,3}(```++|~~~++)[^\n]*\n(?:.*?^ {0,3}\1[`~]*[ \t]*$|.*\Z)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"(?:^[ \t]*\|[^\n]*(?:\n|\Z)){2,}", re.MULTILINE)
+_INDENTED = re.compile(
+    r"(?<=\n\n)(?: {4}|\t)(?!\s*(?:[-*+\u2022]|\d{1,3}[.)])\s)[^\n]*\n(?:(?: {4}|\t)[^\n]*(?:\n|\Z))+"
+)
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 _BLOCK_START = re.compile(
     r"\n[^\S\n]*\n\s*"  # behind blank lines
@@ -103,15 +106,17 @@ class _Counter:
 
 
 def _whole_blocks(text: str) -> list[Span]:
-    """Code between fences, and tables: cut at line ends only."""
-    fences = [match.span() for match in _FENCE.finditer(text)]
-    starts = [start for start, _ in fences]
-    tables = []
-    for match in _TABLE.finditer(text):
-        fence = bisect_right(starts, match.start()) - 1
-        if fence < 0 or match.start() >= fences[fence][1]:
-            tables.append(match.span())
-    return sorted([*fences, *tables])
+    """Code and tables, which are cut at line ends only. Fences go before what lies within them."""
+    found = [match.span() for match in _FENCE.finditer(text)]
+    for pattern in (_TABLE, _INDENTED):
+        starts = [start for start, _ in found]
+        for match in pattern.finditer(text):
+            before = bisect_right(starts, match.start()) - 1
+            after = starts[before + 1] if before + 1 < len(starts) else len(text)
+            if (before < 0 or match.start() >= found[before][1]) and match.end() <= after:
+                found.append(match.span())
+        found.sort()
+    return found
 
 
 def _spans(text: str, breaks: Sequence[int], whole: list[Span]) -> Iterator[Span]:

@@ -13,7 +13,7 @@ from services.preprocess.chunkers._units import MAX_CHARS_PER_TOKEN, Budget, Uni
 from services.preprocess.parsers import Heading
 
 SEPARATOR = " > "
-MAX_INDENT = 8  # characters before the words of a heading
+MAX_LINE = 400  # characters of a heading's line
 
 
 def load(parts: Parts, *, barrier_level: int = 3, tiny_share: float = 0.25) -> HeadingChunker:
@@ -124,7 +124,9 @@ def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[tuple[str, ...]
 def _is_heading(text: str, unit: Unit, starts: list[int]) -> bool:
     """Whether the unit is no more than a heading's line."""
     at = bisect_right(starts, unit.end - 1) - 1
-    return at >= 0 and unit.start - starts[at] < MAX_INDENT and "\n" not in text[unit.start : unit.end]
+    if at < 0 or unit.start - starts[at] > MAX_LINE:
+        return False
+    return "\n" not in text[starts[at] : unit.end].lstrip()
 
 
 def _common_path(units: Sequence[Unit], starts: list[int], paths: list[tuple[str, ...]]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 from services.preprocess.parsers import Heading, Span
@@ -19,7 +20,7 @@ _LINE_TAGS = "div li tr dt dd caption figcaption summary thead tbody tfoot legen
 _PARAGRAPHS = frozenset(_PARAGRAPH_TAGS.split())
 _LINES = frozenset(_LINE_TAGS.split())
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
-_LAYOUT = ("table", "p", "div", "h1", "h2", "h3", "ul", "ol", "pre")
+_LAYOUT = ("p", "div", "h1", "h2", "h3", "ul", "ol", "pre")
 
 
 class Writer:
@@ -198,7 +199,9 @@ def _holds_data(table: Element) -> bool:
     """Whether a table is one, and no means to lay a page out."""
     if table.get("role") in {"presentation", "none"}:
         return False
-    blocks = sum(1 for element in table.iter(*_LAYOUT) if element is not table)
+    if any(inner is not table for inner in islice(table.iter("table"), 2)):
+        return False
+    blocks = sum(1 for _ in table.iter(*_LAYOUT))
     rows = sum(1 for _ in table.iter("tr"))
     cells = sum(1 for _ in table.iter("td", "th"))
     return cells > rows and blocks <= cells // 2

@@ -21,6 +21,7 @@ _PAGE_NUMBER = re.compile(
     r"[\s|\u00b7\u2013\u2014-]*(?:page\s*)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/|\|)\s*\d{1,4})?[\s|\u00b7\u2013\u2014-]*",
     re.IGNORECASE,
 )
+_EDGE_NUMBER = re.compile(r"\A\d{1,4}(?=\s)|(?<=\s)\d{1,4}\Z|\A\d{1,4}\Z")
 _LEADERS = re.compile(r"(?:\.\s?){4,}\s*[\divxlc]*\s*\Z", re.IGNORECASE)
 _NUMBERING = r"(?:(?:chapter|section|appendix)?\s*[\dA-Z][\d.]*\s+)?"
 
@@ -109,6 +110,7 @@ def boilerplate(pages: Sequence[Sequence[Line]], headings: Sequence[Heading]) ->
     if len(pages) < _MIN_PAGES:
         return spans
     filled = [page for page in pages if page]
+    spans += [(line.start, line.end) for line in _numbered(filled) if line.start not in titles]
     for depth, share in ((0, 0.1), (1, 0.4)):
         for at in (depth, -1 - depth):
             edge = [page[at] for page in filled if len(page) > 2 * depth + 1]
@@ -121,6 +123,17 @@ def boilerplate(pages: Sequence[Sequence[Line]], headings: Sequence[Heading]) ->
                 and (counts[_pattern(line.text)] >= often or (not depth and _PAGE_NUMBER.fullmatch(line.text)))
             ]
     return spans
+
+
+def _numbered(pages: Sequence[Sequence[Line]]) -> list[Line]:
+    """First and last lines with a number that counts the pages: a running head that changes with the chapter."""
+    steps: dict[int, list[Line]] = {}
+    for page in pages:
+        for line in {page[0], page[-1]}:
+            for found in _EDGE_NUMBER.findall(line.text[:100] if len(line.text) <= 100 else ""):
+                steps.setdefault(int(found) - line.page, []).append(line)
+    most = max(steps.values(), key=len, default=[])
+    return most if len(most) >= max(_MIN_PAGES, 0.4 * len(pages)) else []
 
 
 def _pattern(text: str) -> str:
