@@ -103,6 +103,22 @@ def test_page_and_ids_come_from_the_passage() -> None:
     assert (cited[0].page, cited[0].passage_id, cited[0].document_id) == (4, "queue#0", "queue")
 
 
+def test_a_quote_is_on_the_page_where_it_begins() -> None:
+    passage = world.passage("queue", page=4)
+    second = passage.text.index("Dead letters")
+    passage.page_starts.extend([second - 10, second])
+    made = Citer([passage], evidence.split([passage], 9))
+    pages = {}
+    for claim in (
+        "A lost message is sent again after a back-off of five seconds.",
+        "Dead letters can be replayed.",
+    ):
+        support = made.support(claim)
+        cited = support and made.cite(support)
+        pages[claim[:4]] = cited and cited[0].page
+    assert pages == {"Afte": 4, "Dead": 6}
+
+
 def test_the_same_quote_keeps_its_marker() -> None:
     checker = said(
         "Entry costs 6 euros for adults. Dead letters can be replayed. Adults pay 6 euros for entry costs."
