@@ -36,7 +36,11 @@ def main(
             "no set in BEIR layout there; name folders with corpus.jsonl, queries.jsonl, qrels/"
         )
     figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, Suite(Path(folder)) as suite, suite.client(600) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Suite(Path(folder), retrieval.ENVIRONMENT) as suite,
+        suite.client(600) as client,
+    ):
         for path in sets:
             data = beir.read(path)
             retrieval.ingest(client, data)

@@ -11,15 +11,17 @@ from eval.beir import Dataset
 from eval.metrics import ndcg, recall, reciprocal_rank
 from tests.suite import put
 
+DEPTH = 200  # passages asked for, so that 100 documents are left when passages of one document fall together
+POOL = 50  # passages that the reranker orders by default; it changes no recall below that
 SYSTEMS: Mapping[str, dict[str, Any]] = {
-    "sparse": {"mode": "sparse"},
-    "dense": {"mode": "dense"},
-    "hybrid": {"mode": "hybrid"},
-    "hybrid + reranker": {"mode": "hybrid", "rerank": True},
+    "sparse": {"mode": "sparse", "top_k": DEPTH},
+    "dense": {"mode": "dense", "top_k": DEPTH},
+    "hybrid": {"mode": "hybrid", "top_k": DEPTH},
+    "hybrid + reranker": {"mode": "hybrid", "top_k": POOL, "rerank": True},
 }
+ENVIRONMENT = {"RETRIEVER_MAX_TOP_K": str(DEPTH)}
 DOCUMENTS_A_REQUEST = 500
 QUERIES_A_REQUEST = 50
-DEPTH = 200  # passages asked for, so that 100 documents are left when passages of one document fall together
 
 
 def ingest(client: httpx.Client, data: Dataset) -> None:
@@ -58,7 +60,7 @@ def rankings(
     items = list(queries.items())
     for start in range(0, len(items), QUERIES_A_REQUEST):
         part = items[start : start + QUERIES_A_REQUEST]
-        body = {"queries": [text for _, text in part], "collection": collection, "top_k": DEPTH, **options}
+        body = {"queries": [text for _, text in part], "collection": collection, **options}
         answer = client.post("/retrieve", json=body)
         answer.raise_for_status()
         for (query, _), result in zip(part, answer.json()["results"], strict=True):
