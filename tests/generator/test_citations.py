@@ -116,7 +116,7 @@ def test_a_quote_is_on_the_page_where_it_begins() -> None:
         support = made.support(claim)
         cited = support and made.cite(support)
         pages[claim[:4]] = cited and cited[0].page
-    assert pages == {"Afte": 4, "Dead": 6}
+    assert pages == {"A lo": 4, "Dead": 6}
 
 
 def test_the_same_quote_keeps_its_marker() -> None:
