@@ -38,19 +38,21 @@ def measure(client: httpx.Client, data: Dataset, limit: int) -> dict[str, dict[s
     """Per system and metric, one value a query: ndcg@10, recall@100, mrr@10."""
     queries = dict(list(data.queries.items())[:limit])
     return {
-        name: evaluate(data, dict(rankings(client, data.name, queries, options)))
+        name: evaluate(data, dict(rankings(client, data.name, queries, options)), options["top_k"])
         for name, options in SYSTEMS.items()
     }
 
 
-def evaluate(data: Dataset, found: Mapping[str, list[str]]) -> dict[str, list[float]]:
-    """The metrics of one system's rankings."""
+def evaluate(data: Dataset, found: Mapping[str, list[str]], passages: int) -> dict[str, list[float]]:
+    """The metrics of one system's rankings; recall only where they are deep enough."""
     pairs = [(ranking, data.judgements[query]) for query, ranking in found.items()]
-    return {
+    metrics = {
         "ndcg@10": [ndcg(ranking, grades) for ranking, grades in pairs],
-        "recall@100": [recall(ranking, grades) for ranking, grades in pairs],
         "mrr@10": [reciprocal_rank(ranking, grades) for ranking, grades in pairs],
     }
+    if passages == DEPTH:
+        metrics["recall@100"] = [recall(ranking, grades) for ranking, grades in pairs]
+    return metrics
 
 
 def rankings(
