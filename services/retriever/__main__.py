@@ -89,9 +89,9 @@ async def nothing() -> None:
 
 
 async def stop(store: Store, pool: ThreadPoolExecutor, channels: list[grpc.aio.Channel]) -> None:
-    """Finish the writes in hand, then let go of everything."""
+    """Let the searches in hand end, finish the writes, then let go of everything."""
+    await asyncio.to_thread(pool.shutdown, cancel_futures=True)
     await asyncio.to_thread(store.close)
-    pool.shutdown(cancel_futures=True)
     for channel in channels:
         await channel.close()
 
