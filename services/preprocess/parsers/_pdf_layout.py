@@ -111,16 +111,16 @@ def boilerplate(pages: Sequence[Sequence[Line]], headings: Sequence[Heading]) ->
         return spans
     filled = [page for page in pages if page]
     spans += [(line.start, line.end) for line in _numbered(filled) if line.start not in titles]
-    for depth, share in ((0, 0.1), (1, 0.4)):
+    for depth, share, pattern in ((0, 0.1, _pattern), (1, 0.4, str.lower)):  # deeper in, only what is the same
         for at in (depth, -1 - depth):
             edge = [page[at] for page in filled if len(page) > 2 * depth + 1]
-            counts = Counter(_pattern(line.text) for line in edge)
+            counts = Counter(pattern(line.text) for line in edge)
             often = max(_MIN_PAGES, share * len(filled))
             spans += [
                 (line.start, line.end)
                 for line in edge
                 if line.start not in titles
-                and (counts[_pattern(line.text)] >= often or (not depth and _PAGE_NUMBER.fullmatch(line.text)))
+                and (counts[pattern(line.text)] >= often or (not depth and _PAGE_NUMBER.fullmatch(line.text)))
             ]
     return spans
 
