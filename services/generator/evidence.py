@@ -15,19 +15,33 @@ from ragline.v1.passage_pb2 import Passage
 # Scripts without spaces between words count letter by letter: kana and Chinese characters.
 _LETTER = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{_LETTER}]|[^\W_{_LETTER}]+(?:['\u2019.,][^\W_{_LETTER}]+)*")
+_CLOSING = " \t\n\"'`*_)]\u201d\u2019\u00bb"
 # What a sentence's own score weighs against its passage's: tuned on squadshifts-newwiki and -amazon.
 PASSAGE_WEIGHT = 0.5
+# So many sentences are looked at for one answer, by their words.
+MOST_SENTENCES = 1000
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """``text`` is ``passages[passage].text[start:end]``; a higher ``score`` answers the query better."""
+    """``text`` is ``passages[passage].text[start:end]``.
+
+    ``own`` says how well it answers the query by itself, ``score`` together with its passage.
+    """
 
     passage: int
     start: int
     end: int
     text: str
+    own: float = 0.0
     score: float = 0.0
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be an answer: it is no heading, no question, and no fragment of one or two words."""
+        if self.text.startswith("#") or self.text.rstrip(_CLOSING).endswith(("?", "\uff1f")):
+            return False
+        return len(WORD.findall(self.text)) > 2 or any(letter.isdigit() for letter in self.text)
 
 
 def fold(word: str) -> str:
@@ -56,7 +70,7 @@ PLAIN = frozenset(
 )
 
 
-def split(passages: Sequence[Passage], limit: int) -> list[Sentence]:
+def split(passages: Sequence[Passage], limit: int = MOST_SENTENCES) -> list[Sentence]:
     """The first ``limit`` sentences of the passages, best passage first; one that two passages share, once."""
     found: list[Sentence] = []
     seen: set[tuple[str, int]] = set()
@@ -77,13 +91,18 @@ def heading(passage: Passage, text: str) -> str:
     return embedded_text(passage.title, passage.section, text)
 
 
-def scored(found: Sequence[Sentence], own: Sequence[float], passages: Sequence[float]) -> list[Sentence]:
-    """The sentences with their scores: ``own`` is one a sentence, ``passages`` one a passage; best first."""
+def scored(
+    found: Sequence[Sentence], own: Sequence[float], passages: Sequence[float], weight: float = PASSAGE_WEIGHT
+) -> list[Sentence]:
+    """The sentences with their scores: ``own`` is one a sentence, ``passages`` one a passage; best first.
+
+    Those that cannot be an answer come last.
+    """
     result = [
-        replace(sentence, score=score + PASSAGE_WEIGHT * passages[sentence.passage])
+        replace(sentence, own=score, score=score + weight * passages[sentence.passage])
         for sentence, score in zip(found, own, strict=True)
     ]
-    return sorted(result, key=lambda sentence: -sentence.score)
+    return sorted(result, key=lambda sentence: (not sentence.answers, -sentence.score))
 
 
 def overlap(query: str, texts: Sequence[str], pool: Iterable[str]) -> list[float]:

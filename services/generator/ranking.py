@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -82,27 +82,36 @@ async def evidence(
 ) -> Evidence:
     """The sentences of the best passages, scored by the reranker as if each were a passage.
 
-    The chance is computed from its scores where they are calibrated, else from the words alone.
+    Only the ``limit`` that look best by their words and their passages are, which loses next to nothing; the
+    others come after them.
     """
     passages = [each.passage for each in ranked.best]
-    pieces = split(passages, limit)
-    texts = [heading(passages[piece.passage], piece.text) for piece in pieces]
     pool = [heading(hit.passage, hit.passage.text) for hit in found.hits]
-    lexical = overlap(query, texts, pool)
-    own, whole, degraded = lexical, overlap(query, [heading(p, p.text) for p in passages], pool), ranked.degraded
-    scorer = ""
-    if ranked.scorer and pieces:
-        try:
-            candidates = [Candidate(text=text) for text in texts]
-            own, scorer = await sources.rerank(query, candidates, found.statistics)
-            whole = [each.score for each in ranked.best]
-        except AWAY as error:
-            tell(error)
-            degraded = ("rerank",)
+    pieces = split(passages)
+    shares = overlap(query, [heading(passages[each.passage], each.text) for each in pieces], pool)
+    wholes = overlap(query, [heading(passage, passage.text) for passage in passages], pool)
+    by_words = scored(pieces, shares, wholes)
+    if not ranked.scorer or not pieces:
+        return judged(by_words, "", ranked, by_words)
+    scores = [each.score for each in ranked.best]
+    likely = scored(pieces, shares, scores, 1.0) if ranked.scorer in abstain.CALIBRATIONS else by_words
+    first = likely[:limit]
+    try:
+        candidates = [Candidate(text=heading(passages[each.passage], each.text)) for each in first]
+        own, scorer = await sources.rerank(query, candidates, found.statistics)
+    except AWAY as error:
+        tell(error)
+        return judged(by_words, "", replace(ranked, degraded=("rerank",)), by_words)
+    return judged([*scored(first, own, scores), *likely[limit:]], scorer, ranked, by_words)
+
+
+def judged(found: Sequence[Sentence], scorer: str, ranked: Ranking, by_words: Sequence[Sentence]) -> Evidence:
+    """The evidence with its chance: from the scorer's scores where they are calibrated, else from the words."""
     calibration = abstain.CALIBRATIONS.get(scorer)
-    features = abstain.Features(max(own if calibration else lexical, default=0.0), abstain.gap(ranked.scores))
-    chance = (calibration or abstain.LEXICAL).chance(features) if pieces else 0.0
-    return Evidence(tuple(scored(pieces, own, whole)), features, chance, degraded)
+    best = max((each.own for each in (found if calibration else by_words) if each.answers), default=0.0)
+    features = abstain.Features(best, abstain.gap(ranked.scores))
+    chance = (calibration or abstain.LEXICAL).chance(features) if found else 0.0
+    return Evidence(tuple(found), features, chance, ranked.degraded)
 
 
 def tell(error: RaglineError) -> None:

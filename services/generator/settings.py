@@ -34,11 +34,11 @@ class Settings(settings.Settings):
 
     rerank_pool: int = Field(50, ge=1, le=1000, description="passages that are retrieved to be reranked")
     evidence_sentences: int = Field(
-        48, ge=1, le=1000, description="most sentences of the best passages that are scored for an answer"
+        16, ge=1, le=1000, description="sentences of the best passages that the reranker scores for an answer"
     )
     prompt_tokens: int = Field(1600, ge=64, description="most tokens of passages in a prompt, by estimate")
     abstain_below: float = Field(
-        0.25, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
+        0.2, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
     )
 
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")

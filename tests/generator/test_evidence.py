@@ -1,6 +1,9 @@
 """Sentences, their scores and their spans in the source."""
 
+import pytest
+
 from services.generator import evidence
+from services.generator.evidence import Sentence
 from tests.generator import world
 
 PASSAGES = [world.passage(name) for name in world.SOURCES]
@@ -35,6 +38,26 @@ def test_words_are_folded() -> None:
     assert evidence.words("The Router's warranties, U.S. 1,000 \u6f22\u5b57!") == [
         "the", "router", "warranty", "u.s", "1,000", "\u6f22", "\u5b57",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "can"),
+    [
+        ("The reset takes ten seconds.", True),
+        ("Port: 8002", True),
+        ("## How to reset the router", False),
+        ("How long does the reset take?", False),
+        ('ragline ask "How is a lost message retried?"', False),
+        ("**How.", False),
+        ("Yes.", False),
+    ],
+)
+def test_headings_questions_and_fragments_answer_nothing(text: str, can: bool) -> None:
+    sentence = Sentence(0, 0, len(text), text)
+    assert sentence.answers is can
+    other = Sentence(0, 0, 9, "Something that says little.")
+    first = evidence.scored([sentence, other], [0.9, 0.1], [0.5])[0]
+    assert first.text == (text if can else other.text)
 
 
 def test_scores_add_the_passages() -> None:

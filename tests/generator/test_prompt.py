@@ -23,7 +23,7 @@ def test_passages_fit_the_budget(texts: list[str], query: str, budget: int) -> N
 
 @given(TEXTS, st.integers(64, 600))
 def test_extract_keeps_the_best_sentences_that_fit(texts: list[str], budget: int) -> None:
-    found = [Sentence(0, 0, len(text), text, -at) for at, text in enumerate(texts)]
+    found = [Sentence(0, 0, len(text), text, score=-at) for at, text in enumerate(texts)]
     made = prompt.extract("Why?", found, budget)
     assert list(made.sentences) == found[: len(made.sentences)]
     assert made.sentences[0] == found[0]

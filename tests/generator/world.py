@@ -28,7 +28,7 @@ from services.generator.summarize import Limits, Summarizer
 from services.reranker.__main__ import build as build_reranker
 from services.reranker.settings import Settings as RerankerSettings
 
-CHOICES = Choices(rerank_pool=50, evidence_sentences=48, prompt_tokens=1600, abstain_below=0.25)
+CHOICES = Choices(rerank_pool=50, evidence_sentences=16, prompt_tokens=1600, abstain_below=0.2)
 
 # A source with what cleaning takes out: soft line breaks and double spaces. Offsets of the runs are kept.
 BRELL_SOURCE = (

@@ -44,7 +44,8 @@ class Extractive:
         if not prompt.sentences:
             return []
         least = prompt.sentences[0].score - self.margin
-        return [sentence for sentence in prompt.sentences[: self.count] if sentence.score >= least]
+        found = [sentence for sentence in prompt.sentences[: self.count] if sentence.score >= least]
+        return [sentence for sentence in found if sentence.answers] or found[:1]
 
     def central(self, prompt: Prompt, max_tokens: int) -> list[Sentence]:
         """The first sentences that fit, at least one, put back into the text's order."""

@@ -6,7 +6,8 @@ from services.generator.llms.extractive import Extractive
 from services.generator.prompt import Prompt
 
 FOUND = tuple(
-    Sentence(0, at * 10, at * 10 + 9, f"Sentence {at}.", score) for at, score in ((2, 0.9), (0, 0.85), (1, 0.5))
+    Sentence(0, at * 10, at * 10 + 9, f"Sentence {at}.", score=score)
+    for at, score in ((2, 0.9), (0, 0.85), (1, 0.5))
 )
 
 
