@@ -12,6 +12,7 @@ from ragline import token_vectors
 from ragline.errors import TimedOut, Unavailable
 from ragline.spans import embedded_text
 from ragline.v1 import retriever_pb2 as pb
+from services.preprocess.documents import Documents
 from services.preprocess.jobs import State
 from tests.preprocess.world import World, world
 
@@ -168,16 +169,20 @@ async def test_an_older_write_never_replaces_a_newer_one(here: World) -> None:
     assert len(await here.parts.blobs.uris()) == 1
 
 
-async def test_token_vectors_of_passages_are_kept_for_the_reranker(tmp_path: Path, address: str) -> None:
-    async with world(tmp_path / "p", address) as here:
-        await here.ingest.run(await here.send(("a", "One.")), 0)
+@pytest.mark.models
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_token_vectors_of_passages_are_kept_for_the_reranker(
+    tmp_path: Path, address: str, minilm: Path, wanted: bool
+) -> None:
+    model = {"embedder": "onnx", "embedder_options": {"model": str(minilm)}, "token_vectors": wanted}
+    async with world(tmp_path / "p", address, **model) as here:
+        await here.ingest.run(await here.send(("a", "The harbour opens at nine.")), 0)
         passage = (await here.parts.record.get("default", "default", "a")).passages[0]
         text = embedded_text(passage.title, passage.section, passage.text)
-        fingerprint = here.parts.embedding.embedder.fingerprint
-        kept = await here.opened.cache.get_many(
-            [token_vectors.key(fingerprint, text), *here.parts.embedding.keys([text])]
-        )
-        assert kept[1] is not None
+        key = token_vectors.key(here.parts.embedding.embedder.fingerprint, text)
+        assert (await here.opened.cache.get_many([key]) != [None]) is wanted
+        await Documents(here.parts).delete("default", "default", "a")
+        assert await here.opened.cache.get_many([key]) == [None]
 
 
 async def test_writes_of_one_document_wait_for_each_other(here: World) -> None:
