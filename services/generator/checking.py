@@ -24,8 +24,9 @@ class Checker:
 
     def __init__(self, passages: Sequence[Passage], found: Sequence[Sentence], clock: Clock) -> None:
         self.passages = passages
-        self.citer = Citer(passages, found)
         self.clock = clock
+        with clock.stage("cite"):
+            self.citer = Citer(passages, found)
         self.answer = ""
         self.said = False
         self.declined = False

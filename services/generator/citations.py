@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from ragline.v1.passage_pb2 import Passage
@@ -57,7 +58,7 @@ class Citer:
 
     def __init__(self, passages: Sequence[Passage], found: Sequence[Sentence]) -> None:
         self.passages = passages
-        self.sources = [Source(passages, window) for window in windows(found)]
+        self.sources = windows(passages, found)
         self.citations: list[Citation] = []
 
     def support(self, claim: str) -> Support | None:
@@ -110,13 +111,12 @@ class Needs:
 class Source:
     """One or two neighbouring sentences of a passage, ready to be compared."""
 
-    def __init__(self, passages: Sequence[Passage], window: Sentence) -> None:
-        passage = passages[window.passage]
-        self.passage, self.start, self.end = window.passage, window.start, window.end
-        self.ordered = [number(word) for word in words(window.text)]
-        self.words = set(self.ordered)
+    def __init__(self, passage: int, start: int, end: int, ordered: list[str], heading: frozenset[str]) -> None:
+        self.passage, self.start, self.end = passage, start, end
+        self.ordered = ordered
+        self.words = set(ordered)
         self.stems = {stem(word) for word in self.words}
-        self.heading = {number(word) for word in words(f"{passage.title} {passage.section}")}
+        self.heading = heading
 
     def holds(self, needs: Needs) -> float:
         """The share of the claim's words that are here; 0 where a number, a name or the negation is not.
@@ -144,13 +144,19 @@ def page(passage: Passage, start: int) -> int | None:
     return passage.page + bisect_right(passage.page_starts, start) if passage.page else None
 
 
-def windows(found: Sequence[Sentence]) -> Iterator[Sentence]:
+def windows(passages: Sequence[Passage], found: Sequence[Sentence]) -> list[Source]:
     """Each sentence, then each pair of neighbours in one passage."""
-    yield from found
-    ordered = sorted(found, key=lambda each: (each.passage, each.start))
-    for left, right in pairwise(ordered):
-        if left.passage == right.passage:
-            yield Sentence(left.passage, left.start, right.end, f"{left.text} {right.text}")
+    headings = [frozenset(map(number, words(f"{each.title} {each.section}"))) for each in passages]
+    singles = [
+        Source(at.passage, at.start, at.end, [number(word) for word in words(at.text)], headings[at.passage])
+        for at in found
+    ]
+    ordered = sorted(singles, key=lambda each: (each.passage, each.start))
+    return singles + [
+        Source(left.passage, left.start, right.end, left.ordered + right.ordered, left.heading)
+        for left, right in pairwise(ordered)
+        if left.passage == right.passage
+    ]
 
 
 def number(word: str) -> str:
@@ -165,6 +171,7 @@ def negates(word: str) -> bool:
     return word in _NEGATIONS or word.endswith("n't")
 
 
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """A folded word without the ending of its form: ``restoring`` and ``restored`` as ``restor``."""
     for ending in _ENDINGS:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ragline.sentences import sentences
 from ragline.spans import embedded_text, to_source
@@ -44,6 +44,7 @@ class Sentence:
         return len(WORD.findall(self.text)) > 2 or any(letter.isdigit() for letter in self.text)
 
 
+@lru_cache(maxsize=65_536)
 def fold(word: str) -> str:
     """A word as it is compared: without case, possessive and plural (Harman 1991, the S stemmer)."""
     folded = word.casefold().replace("\u2019", "'").removesuffix("'s")
@@ -105,18 +106,25 @@ def scored(
     return sorted(result, key=lambda sentence: (not sentence.answers, -sentence.score))
 
 
-def overlap(query: str, texts: Sequence[str], pool: Iterable[str]) -> list[float]:
-    """The share of the query's words that each text holds, from 0 to 1, rare words counting more.
+class Overlap:
+    """The share of the query's words that a text holds, from 0 to 1, rare words counting more.
 
-    How rare a word is is counted over ``pool``, the texts of all candidates. Words such as "the" and "who" count
-    only in a query that has no others.
+    How rare a word is is estimated from ``pool``, the texts of all candidates, by plain search, which is quick.
+    Words such as "the" and "who" count only in a query that has no others.
     """
-    asked = set(words(query)) - PLAIN or set(words(query))
-    bags = [set(words(text)) for text in pool]
-    frequency = Counter(word for bag in bags for word in asked & bag)
-    weight = {word: math.log(1 + (1 + len(bags)) / (1 + frequency[word])) for word in asked}
-    total = sum(weight.values()) or 1.0
-    return [sum(weight[word] for word in asked & set(words(text))) / total for text in texts]
+
+    def __init__(self, query: str, pool: Iterable[str]) -> None:
+        asked = set(words(query)) - PLAIN or set(words(query))
+        texts = [text.casefold() for text in pool]
+        self.weights = {
+            word: math.log(1 + (1 + len(texts)) / (1 + sum(word in text for text in texts))) for word in asked
+        }
+        self.total = sum(self.weights.values()) or 1.0
+
+    def share(self, *texts: str) -> float:
+        """The share that the texts together hold."""
+        held = {word for text in texts for word in words(text)}
+        return sum(weight for word, weight in self.weights.items() if word in held) / self.total
 
 
 def span(passage: Passage, start: int, end: int) -> tuple[int, int, str]:

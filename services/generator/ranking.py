@@ -12,7 +12,7 @@ from ragline.v1 import retriever_pb2
 from ragline.v1.reranker_pb2 import Candidate
 from services.generator import abstain
 from services.generator.events import Ranked
-from services.generator.evidence import Sentence, heading, overlap, scored, split
+from services.generator.evidence import Overlap, Sentence, heading, scored, split
 from services.generator.sources import Sources
 
 # The reranker's failures that an answer survives; anything else says that the request is wrong.
@@ -86,10 +86,11 @@ async def evidence(
     others come after them.
     """
     passages = [each.passage for each in ranked.best]
-    pool = [heading(hit.passage, hit.passage.text) for hit in found.hits]
+    overlap = Overlap(query, (hit.passage.text for hit in found.hits))
     pieces = split(passages)
-    shares = overlap(query, [heading(passages[each.passage], each.text) for each in pieces], pool)
-    wholes = overlap(query, [heading(passage, passage.text) for passage in passages], pool)
+    heads = [f"{passage.title} {passage.section}" for passage in passages]
+    shares = [overlap.share(heads[piece.passage], piece.text) for piece in pieces]
+    wholes = [overlap.share(head, passage.text) for head, passage in zip(heads, passages, strict=True)]
     by_words = scored(pieces, shares, wholes)
     if not ranked.scorer or not pieces:
         return judged(by_words, "", ranked, by_words)

@@ -28,10 +28,12 @@ def test_the_limit_keeps_the_best_passages_sentences() -> None:
 
 def test_overlap_weighs_rare_words_more() -> None:
     texts = ["the router and the warranty", "the router", "the ferry"]
-    scores = evidence.overlap("the warranty of the router", texts, [*texts, "the router again"])
+    overlap = evidence.Overlap("the warranty of the router", [*texts, "the router again"])
+    scores = [overlap.share(text) for text in texts]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
-    assert evidence.overlap("", texts, texts) == [0, 0, 0]
+    assert evidence.Overlap("", texts).share("any") == 0
+    assert evidence.Overlap("who is that", []).share("that is it") > 0.5
 
 
 def test_words_are_folded() -> None:

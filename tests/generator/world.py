@@ -18,7 +18,7 @@ from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
 from services.generator.answer import Answerer, Choices
-from services.generator.evidence import overlap
+from services.generator.evidence import Overlap
 from services.generator.keeping import Answers
 from services.generator.llms import LLM
 from services.generator.llms.extractive import Extractive
@@ -99,7 +99,8 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
             raise InvalidRequest("filter knows no such key.", field=f"filter.{min(wanted)}")
         result = retriever_pb2.SearchResult()
         found = [] if request.collection == "empty" else self.matching(wanted)
-        scores = overlap(request.queries[0], [f"{p.title}\n{p.text}" for p in found], [p.text for p in found])
+        overlap = Overlap(request.queries[0], [p.text for p in found])
+        scores = [overlap.share(p.title, p.text) for p in found]
         for score, each in sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])[: request.top_k]:
             result.hits.add(passage=each, score=score, sparse_score=score, sparse_rank=len(result.hits) + 1)
         return retriever_pb2.SearchResponse(results=[result], generation=self.generation)
