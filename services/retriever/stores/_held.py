@@ -89,9 +89,9 @@ class Held:
         """The oldest generation that a reader may be at."""
         return min(snapshot.generation for snapshot in list(self.alive))
 
-    def follow(self, record: Record, changes: Sequence[Change], generation: int) -> None:
+    def follow(self, changes: Sequence[Change], generation: int) -> None:
         """Take over a group's changes, which the record has, and publish them at once."""
-        searcher = self.texts.apply(record, list(changes))
+        searcher = self.texts.apply(list(changes))
         snapshot = self.current
         for change in joined(changes):
             snapshot = applied(snapshot, change, self.dense)

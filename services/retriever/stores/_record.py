@@ -268,10 +268,6 @@ class Record:
         """Note that the sparse index holds all changes up to ``generation``."""
         self.db.execute("REPLACE INTO checkpoints VALUES (?, ?, ?)", (collection, version, generation))
 
-    def forget_checkpoint(self, collection: int) -> None:
-        """Note that the sparse index holds nothing that can be relied on."""
-        self.db.execute("DELETE FROM checkpoints WHERE collection = ?", (collection,))
-
 
 def packed(offsets: Sequence[int]) -> bytes:
     """Offsets as little-endian uint32."""

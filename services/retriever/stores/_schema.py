@@ -73,7 +73,6 @@ def connect(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA mmap_size = 1073741824")
     db.execute("PRAGMA cache_size = -32768")
     return db
 

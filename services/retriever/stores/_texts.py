@@ -41,7 +41,7 @@ class Texts:
                 log.warning(
                     "sparse index rebuilt from the record", collection=collection.key.collection, why=str(fault)
                 )
-            return self.rebuild(record)
+            return self.rebuild()
         return self.index.searcher()
 
     def trusted(self, version: str) -> Sparse:
@@ -59,10 +59,12 @@ class Texts:
         # The last commit before a crash may or may not have reached the index: what is added goes out first.
         index.apply([*dead, *(entry.row for entry in added)], added)
 
-    def rebuild(self, record: Record) -> Searcher | None:
-        """A new index of all that the record holds; None, logged, where even that fails."""
+    def rebuild(self) -> Searcher | None:
+        """A new index of all that the record holds; None, logged, where even that fails.
+
+        A crash meanwhile leaves an index that does not hold the record's rows, which the next start sees.
+        """
         self.close()
-        record.forget_checkpoint(self.collection)  # before the old files go: a crash from here on rebuilds again
         try:
             self.index = self.backend.build(self.folder, self.reader.entries(self.collection, 0))
             return self.index.searcher()
@@ -71,10 +73,10 @@ class Texts:
             self.index = None
             return None
 
-    def apply(self, record: Record, changes: list[Change]) -> Searcher | None:
+    def apply(self, changes: list[Change]) -> Searcher | None:
         """Follow the record, rebuilding the index if it fails."""
         if self.index is None:
-            return self.rebuild(record)
+            return self.rebuild()
         removed = [row for change in changes for rows in change.removed for row in rows]
         gone = set(removed)
         added = [entry for change in changes for entry in change.added if entry.row not in gone]
@@ -83,7 +85,7 @@ class Texts:
             return self.index.searcher()
         except (Damaged, OSError) as fault:
             log.warning("sparse index rebuilt from the record", collection=self.collection, why=str(fault))
-            return self.rebuild(record)
+            return self.rebuild()
 
     def close(self) -> None:
         """Let go of the index; one that cannot be closed in order is left to the next start to check."""

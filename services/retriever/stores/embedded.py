@@ -138,7 +138,7 @@ class EmbeddedStore:
                 assert collection is not None  # noqa: S101 - the group has just written to it
                 self.hold(collection)
             else:
-                held.follow(self.record, group, generations[identity])
+                held.follow(group, generations[identity])
 
     def tidy(self, idle: bool) -> bool:
         """Note how far the sparse indexes are, and purge what no reader can ask for any more."""
