@@ -12,48 +12,11 @@ import pytest
 import ragline.cache
 from ragline.errors import InvalidRequest, NotFound, Overloaded, Unavailable
 from services.generator.events import Cited, Done, Event, Passages, Question, Spent, Token
-from services.generator.llms import Piece, Usage
-from services.generator.llms.extractive import Extractive
-from services.generator.prompt import Prompt, Style
+from services.generator.llms import Usage
 from tests.generator import world
 
 WARRANTY = Question("default", "default", "How long is the warranty of the Kestrel router?", 3, 100)
 NONSENSE = replace(WARRANTY, query="Who composed the opera about Egyptian astronauts?")
-
-
-class Reciter(Extractive):
-    """Recites all the sentences it was shown, word by word, for as long as it is let; may fail midway."""
-
-    name = "reciter"
-    style: Style = "passages"
-
-    def __init__(self, fails_after: int | None = None, pauses_after: int | None = None) -> None:
-        super().__init__()
-        self.pauses_after = pauses_after
-        self.fails_after = fails_after
-        self.go = asyncio.Event()
-        self.go.set()
-        self.calls = 0
-        self.words = 0
-        self.closed = asyncio.Event()
-
-    async def generate(
-        self, prompt: Prompt, *, max_tokens: int, temperature: float
-    ) -> AsyncGenerator[Piece, None]:
-        self.calls += 1
-        try:
-            for sentence in prompt.sentences:
-                for word in sentence.text.split():
-                    if self.words == self.pauses_after:
-                        self.go.clear()
-                    await self.go.wait()
-                    if self.words == self.fails_after:
-                        raise Unavailable("It went away.")
-                    self.words += 1
-                    yield Piece(f"{word} ")
-            yield Piece(usage=Usage(10, self.words))
-        finally:
-            self.closed.set()
 
 
 async def everything(events: AsyncGenerator[Event, None]) -> list[Event]:
@@ -76,7 +39,7 @@ async def test_an_answer_with_a_checked_citation(retriever: grpc.aio.Channel, re
 async def test_the_stream_says_what_the_answer_says(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
 ) -> None:
-    events = await everything(world.answerer(retriever, reranker, llm=Reciter()).stream(WARRANTY))
+    events = await everything(world.answerer(retriever, reranker, llm=world.Reciter()).stream(WARRANTY))
     done = events[-1]
     assert isinstance(done, Done)
     assert isinstance(events[0], Passages)
@@ -144,7 +107,7 @@ async def test_no_reranker_on_purpose_is_not_degraded(retriever: grpc.aio.Channe
 async def test_an_llm_that_fails_at_once_is_replaced(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel, fails_after: int
 ) -> None:
-    done = await world.answerer(retriever, reranker, llm=Reciter(fails_after)).answer(WARRANTY)
+    done = await world.answerer(retriever, reranker, llm=world.Reciter(fails_after)).answer(WARRANTY)
     assert done.outcome.degraded == ("llm",)
     assert done.outcome.model == "extractive"
     assert done.outcome.answer.startswith("The Kestrel router comes with a two-year warranty. [1]")
@@ -153,7 +116,7 @@ async def test_an_llm_that_fails_at_once_is_replaced(
 async def test_an_llm_that_fails_later_leaves_what_was_checked(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
 ) -> None:
-    done = await world.answerer(retriever, reranker, llm=Reciter(12)).answer(WARRANTY)
+    done = await world.answerer(retriever, reranker, llm=world.Reciter(12)).answer(WARRANTY)
     assert done.outcome.degraded == ("llm",)
     assert done.outcome.model == "reciter"
     assert len(done.outcome.citations) == 1
@@ -162,7 +125,7 @@ async def test_an_llm_that_fails_later_leaves_what_was_checked(
 async def test_a_kept_answer_is_served_until_the_generation_changes(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel, shelf: world.Shelf
 ) -> None:
-    llm = Reciter()
+    llm = world.Reciter()
     asked = world.answerer(retriever, reranker, llm=llm, cache=ragline.cache.open("memory://?max_mb=1"))
     first = await asked.answer(WARRANTY)
     again = await asked.answer(WARRANTY)
@@ -193,7 +156,7 @@ async def test_a_degraded_answer_is_not_kept(retriever: grpc.aio.Channel, away: 
 async def test_equal_questions_at_once_are_written_once(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
 ) -> None:
-    llm = Reciter()
+    llm = world.Reciter()
     llm.go.clear()
     asked = world.answerer(retriever, reranker, llm=llm)
     streams = [asked.stream(WARRANTY) for _ in range(10)]
@@ -208,7 +171,7 @@ async def test_equal_questions_at_once_are_written_once(
 async def test_the_llm_stops_when_the_last_reader_leaves(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
 ) -> None:
-    llm = Reciter(pauses_after=12)
+    llm = world.Reciter(pauses_after=12)
     asked = world.answerer(retriever, reranker, llm=llm)
     events = asked.stream(WARRANTY)
     other = asked.stream(WARRANTY)
@@ -225,7 +188,7 @@ async def test_the_llm_stops_when_the_last_reader_leaves(
 
 
 async def test_too_many_at_once_are_refused(retriever: grpc.aio.Channel, reranker: grpc.aio.Channel) -> None:
-    llm = Reciter()
+    llm = world.Reciter()
     llm.go.clear()
     asked = world.answerer(retriever, reranker, llm=llm, waiting=1)
     first = asked.stream(WARRANTY)

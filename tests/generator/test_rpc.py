@@ -47,6 +47,21 @@ async def test_streams_the_answer(stub: generator_pb2_grpc.GeneratorAsyncStub) -
     assert len(events[0].passages.scores) == len(events[0].passages.passages) > 0
 
 
+async def test_a_caller_that_leaves_stops_the_llm(retriever: grpc.aio.Channel, reranker: grpc.aio.Channel) -> None:
+    llm = world.Reciter(pauses_after=12)
+    asked = world.answerer(retriever, reranker, llm=llm)
+    async with world.serving(rpc.add(asked, LIMITS)) as channel:
+        call = generator_pb2_grpc.GeneratorStub(channel).Answer(
+            pb.AnswerRequest(tenant="default", query="How long is the warranty of the Kestrel router?")
+        )
+        async for event in call:
+            if event.HasField("token"):
+                break
+        call.cancel()
+        await llm.closed.wait()
+    assert llm.words == 12
+
+
 @pytest.mark.parametrize(
     ("fields", "error"),
     [

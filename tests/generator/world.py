@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,16 @@ import grpc
 
 from ragline import grpc_client
 from ragline.cache import Cache
-from ragline.errors import InvalidRequest, NotFound, Unsupported
+from ragline.errors import InvalidRequest, NotFound, Unavailable, Unsupported
 from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
 from services.generator.answer import Answerer, Choices
 from services.generator.evidence import Overlap
 from services.generator.keeping import Answers
-from services.generator.llms import LLM
+from services.generator.llms import LLM, Piece, Usage
 from services.generator.llms.extractive import Extractive
+from services.generator.prompt import Prompt, Style
 from services.generator.room import Room
 from services.generator.sources import Sources, Timeouts
 from services.generator.summarize import Limits, Summarizer
@@ -135,6 +137,41 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
     def add(self, server: grpc.aio.Server) -> Sequence[str]:
         retriever_pb2_grpc.add_RetrieverServicer_to_server(self, server)
         return ["ragline.v1.Retriever"]
+
+
+class Reciter(Extractive):
+    """Recites all the sentences it was shown, word by word, for as long as it is let; may fail midway."""
+
+    name = "reciter"
+    style: Style = "passages"
+
+    def __init__(self, fails_after: int | None = None, pauses_after: int | None = None) -> None:
+        super().__init__()
+        self.pauses_after = pauses_after
+        self.fails_after = fails_after
+        self.go = asyncio.Event()
+        self.go.set()
+        self.calls = 0
+        self.words = 0
+        self.closed = asyncio.Event()
+
+    async def generate(
+        self, prompt: Prompt, *, max_tokens: int, temperature: float
+    ) -> AsyncGenerator[Piece, None]:
+        self.calls += 1
+        try:
+            for sentence in prompt.sentences:
+                for word in sentence.text.split():
+                    if self.words == self.pauses_after:
+                        self.go.clear()
+                    await self.go.wait()
+                    if self.words == self.fails_after:
+                        raise Unavailable("It went away.")
+                    self.words += 1
+                    yield Piece(f"{word} ")
+            yield Piece(usage=Usage(10, self.words))
+        finally:
+            self.closed.set()
 
 
 @asynccontextmanager
