@@ -65,15 +65,15 @@ def documents_body() -> dict[str, Any]:
 def router(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRouter:
     """The routes over the use cases."""
     routes = APIRouter()
-    routes.include_router(document_routes(intake, documents, limits), tags=["documents"])
+    routes.include_router(write_routes(intake, documents, limits), tags=["documents"])
+    routes.include_router(read_routes(documents), tags=["documents"])
     routes.include_router(job_routes(intake), tags=["jobs"])
     return routes
 
 
-def document_routes(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRouter:
-    """``/documents``."""
+def write_routes(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRouter:
+    """``/documents``: in and out."""
     routes = APIRouter()
-    pipeline = documents.parts.pipeline
 
     @routes.post(
         "/documents",
@@ -92,6 +92,27 @@ def document_routes(intake: Intake, documents: Documents, limits: BodyLimits) ->
             job_id = await intake.accept(TENANT, collection, uploads)
         body = {"job_id": job_id, "documents": len(uploads)}
         return answer(body, 202, {"location": f"/jobs/{job_id}"})
+
+    @routes.delete("/documents/{document_id:path}", summary="Delete a document")
+    async def delete(document_id: IdPath, collection: CollectionQuery = "default") -> Response:
+        """Remove a document, also one that is still in the queue; after this no search finds it."""
+        deleted = await documents.delete(TENANT, collection, document_id)
+        return answer(
+            {
+                "id": document_id,
+                "deleted": True,
+                "passages": deleted.passages,
+                "generation": deleted.generation,
+            }
+        )
+
+    return routes
+
+
+def read_routes(documents: Documents) -> APIRouter:
+    """``/documents``: what is there."""
+    routes = APIRouter()
+    pipeline = documents.parts.pipeline
 
     @routes.get("/documents", summary="List documents")
     async def page(
@@ -122,19 +143,6 @@ def document_routes(intake: Intake, documents: Documents, limits: BodyLimits) ->
         """A document with the text that all offsets count in."""
         found = await documents.get(TENANT, collection, document_id)
         return answer(whole(found, collection, pipeline, passages=passages))
-
-    @routes.delete("/documents/{document_id:path}", summary="Delete a document")
-    async def delete(document_id: IdPath, collection: CollectionQuery = "default") -> Response:
-        """Remove a document, also one that is still in the queue; after this no search finds it."""
-        deleted = await documents.delete(TENANT, collection, document_id)
-        return answer(
-            {
-                "id": document_id,
-                "deleted": True,
-                "passages": deleted.passages,
-                "generation": deleted.generation,
-            }
-        )
 
     return routes
 

@@ -34,7 +34,7 @@ class Settings(settings.Settings):
     )
     embedder_options: dict[str, Any] = Field(default={}, description="options of the embedder, as JSON")
     token_vectors: bool = Field(True, description="keep each passage's token vectors for the reranker")
-    max_batch_tokens: int = Field(2048, ge=1, description="most word pieces in one run of the model")
+    max_batch_tokens: int = Field(1024, ge=1, description="most word pieces in one run of the model")
     max_queue_tokens: int = Field(524_288, ge=1, description="most word pieces that wait for the model")
     max_inputs: int = Field(1024, ge=1, description="most texts in one request to embed")
     max_chars: int = Field(100_000, ge=1, description="longest text to embed, in characters")
