@@ -17,6 +17,8 @@ def id_fault(document_id: str) -> str:
     """What is wrong with an id; empty if nothing."""
     if not re.fullmatch(DOCUMENT_ID[1:-1], document_id):
         return "an id has 1 to 512 characters and no control characters"
+    if document_id in {".", ".."}:
+        return "an id is not . or .., which clients take out of a URL"
     return "" if document_id.strip() else "an id holds more than spaces"
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ragline.errors import InvalidRequest
 from ragline.v1.passage_pb2 import Passage
 from services.retriever import filters
 from services.retriever.limits import DEFAULT_TENANT, Limits, key
@@ -30,19 +31,12 @@ class RetrieveBody(BaseModel):
 
     query: Annotated[str | None, Field(description="what is looked for; or give queries")] = None
     queries: Annotated[list[str] | None, Field(description="many at once; equal ones are searched once")] = None
-    collection: Annotated[str, Field(description="where to look")] = DEFAULT_COLLECTION
+    collection: Annotated[str, Field(min_length=1, description="where to look")] = DEFAULT_COLLECTION
     top_k: Annotated[int, Field(description="most passages a query")] = 10
     mode: Annotated[Literal["hybrid", "dense", "sparse"], Field(description="which search to use")] = "hybrid"
     filter: Annotated[dict[str, Any] | None, Field(description="see docs/how-to/filter.md")] = None
     rerank: Annotated[bool, Field(description="let the reranker order the best passages")] = False
     explain: Annotated[bool, Field(description="tell each stage's rank and score of each passage")] = False
-
-    @model_validator(mode="after")
-    def one_of(self) -> RetrieveBody:
-        """Either a query or queries."""
-        if (self.query is None) == (self.queries is None):
-            raise ValueError("give either query or queries")
-        return self
 
 
 class ExplainBody(BaseModel):
@@ -102,7 +96,9 @@ def router(search: Search, limits: Limits) -> APIRouter:
 
 
 def request(body: RetrieveBody, limits: Limits) -> Request:
-    """What the use case is asked."""
+    """What the use case is asked; raises InvalidRequest unless there is either a query or queries."""
+    if (body.query is None) == (body.queries is None):
+        raise InvalidRequest("Give either query or queries.", field="query" if body.query is None else "queries")
     queries = [body.query] if body.query is not None else body.queries or []
     return Request(
         key=key(DEFAULT_TENANT, body.collection),
