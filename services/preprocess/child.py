@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,8 @@ def main() -> None:
     """Say hello, then serve frames from standard input on what was standard output."""
     replies = own_stdout()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children itself
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":  # elsewhere the end of standard input has to do
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(NICENESS)  # documents wait for queries, not the other way round
     os.putenv("TOKENIZERS_PARALLELISM", "false")  # one core a child; its threads would take the queries' cores
     hello = frames.read(sys.stdin.buffer)
@@ -89,6 +91,8 @@ def answer(cutter: Cutter, request: frames.Request, data: bytes) -> bytes:
         )
     except RecursionError:
         return frames.pack_error(InvalidRequest("It is nested too deeply to be read."))
+    except Exception:  # noqa: BLE001 - the outermost boundary: a parser's fault is this file's failure alone
+        return frames.pack_crash(traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ LENGTH = 8
 ERRORS = {kind.__name__: kind for kind in TABLE}
 
 
+class Crashed(RuntimeError):
+    """A parser failed on a file as it should not; the argument is its trace."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is known of a file beside its bytes."""
@@ -54,7 +58,7 @@ def unpack_request(content: bytes) -> tuple[Request, bytes]:
 
 def pack_documents(documents: list[CutDocument | Rejected]) -> bytes:
     """The answer to a file that could be read."""
-    rows = [{"rejected" if isinstance(each, Rejected) else "document": asdict(each)} for each in documents]
+    rows = [{"rejected" if isinstance(each, Rejected) else "document": each} for each in documents]
     return pack(orjson.dumps({"documents": rows}))
 
 
@@ -64,9 +68,16 @@ def pack_error(error: RaglineError) -> bytes:
     return pack(orjson.dumps(body))
 
 
+def pack_crash(trace: str) -> bytes:
+    """The answer to a file on which a parser failed as it should not."""
+    return pack(orjson.dumps({"crash": trace}))
+
+
 def unpack_reply(content: bytes) -> list[CutDocument | Rejected]:
-    """The documents of an answer; raises the error that it holds."""
+    """The documents of an answer; raises the error that it holds, or Crashed."""
     reply = orjson.loads(content)
+    if "crash" in reply:
+        raise Crashed(reply["crash"])
     if "error" in reply:
         error = ERRORS.get(reply["error"], Internal)(reply["detail"])
         error.errors = tuple(reply["errors"])

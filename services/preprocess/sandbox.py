@@ -8,12 +8,17 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import asdict
 
+import structlog
+
 from ragline.errors import InvalidRequest, Unavailable
 from ragline.settings import SettingsError
 from services.preprocess import frames
 from services.preprocess.cut import CutDocument, CutOptions, Kind, Rejected
 
+log = structlog.get_logger(__name__)
+
 START_S = 60.0
+BUFFER_BYTES = 1 << 20  # of an answer on its way: small ones make large answers slow
 CHILD = "services.preprocess.child"
 DIED = {
     -signal.SIGKILL: "its parser was killed, most likely for the memory it took",
@@ -74,7 +79,11 @@ class Sandbox:
             finally:
                 if child not in self.idle:
                     await end(child)
-        return await asyncio.to_thread(frames.unpack_reply, reply)
+        try:
+            return await asyncio.to_thread(frames.unpack_reply, reply)
+        except frames.Crashed:
+            log.exception("parser failed", file=name, media_type=media_type)
+            raise InvalidRequest("It could not be read: its parser failed, and the log says how.") from None
 
     async def close(self) -> None:
         """End the children."""
@@ -92,7 +101,7 @@ class Sandbox:
         if self.closed:
             raise Unavailable("This service is stopping.")
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+            sys.executable, "-m", CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=BUFFER_BYTES
         )
         hello = {**asdict(self.options), "tokenizer_file": str(self.options.tokenizer_file or "")}
         try:

@@ -78,7 +78,7 @@ def is_boundary(text: str, at: int) -> bool:
     if at <= 0 or at >= len(text):
         return True
     after, before = text[at], text[at - 1]
-    if after < "\u0300" and before < "\u0300":
+    if before.isspace() or (after < "\u0300" and before < "\u0300"):
         return not (after == "\n" and before == "\r")
     if before == "\u200d" or after in "\u200d\u200c" or "\U0001f3fb" <= after <= "\U0001f3ff":
         return False

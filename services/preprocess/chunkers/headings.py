@@ -13,6 +13,8 @@ from services.preprocess.chunkers._units import MAX_CHARS_PER_TOKEN, Budget, Uni
 from services.preprocess.parsers import Heading
 
 SEPARATOR = " > "
+MAX_SECTION_CHARS = 150
+SAMPLE = 64  # passages
 MAX_LINE = 400  # characters of a heading's line
 
 
@@ -35,6 +37,15 @@ class _Group:
     only_headings: bool
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A passage, the tokens of its units, and whether some of them are parts of one word."""
+
+    chunk: Chunk
+    tokens: int
+    parted: bool
+
+
 class HeadingChunker:
     """Packs whole sentences up to a budget of tokens, paragraphs and tables in one piece where they fit.
 
@@ -52,19 +63,15 @@ class HeadingChunker:
         ordered = sorted(headings, key=lambda heading: heading.start)
         units = split(text, [heading.start for heading in ordered], self._budget, count_tokens)
         starts, paths = _paths(ordered)
-        chunks: list[Chunk] = []
+        drafts: list[_Draft] = []
         for group in self._groups(text, units, ordered):
             titles = [_is_heading(text, unit, starts) for unit in group.units]
             for first, last in pack(group.units, titles, self._budget, self._overlap):
-                path = _common_path(group.units[first:last], starts, paths)
-                chunks.append(
-                    Chunk(
-                        group.units[first].start,
-                        group.units[last - 1].end,
-                        SEPARATOR.join(part for part in path if part),
-                    )
-                )
-        return self._checked(text, chunks, count_tokens)
+                held = group.units[first:last]
+                chunk = Chunk(held[0].start, held[-1].end, _section(_common_path(held, starts, paths)))
+                parted = any(before.end == after.start for before, after in pairwise(held))
+                drafts.append(_Draft(chunk, sum(unit.tokens for unit in held), parted))
+        return self._checked(text, drafts, count_tokens)
 
     def _groups(self, text: str, units: list[Unit], headings: list[Heading]) -> list[_Group]:
         """The units by section; tiny sections are joined with their neighbour below the same parent."""
@@ -93,20 +100,35 @@ class HeadingChunker:
         tiny = min(group.tokens, section.tokens) < self._tiny
         return tiny and (below or siblings) and group.tokens + section.tokens <= self._budget.tokens
 
-    def _checked(self, text: str, chunks: list[Chunk], count_tokens: CountTokens) -> list[Chunk]:
-        """Halves the passages that count for more as a whole than their units did, which parted words may."""
-        counts = count_tokens([text[chunk.start : chunk.end] for chunk in chunks])
-        if max(counts, default=0) <= self._budget.tokens:
-            return chunks
+    def _checked(self, text: str, drafts: list[_Draft], count_tokens: CountTokens) -> list[Chunk]:
+        """Parts the passages that count for more as a whole than their units did.
+
+        Where a tokenizer looks at each word alone, as WordPiece does, only parted words can make that happen;
+        whether it does shows in the first passages. Counting all of them again would take as long as all else.
+        """
+        first = drafts[:SAMPLE]
+        counts = count_tokens([text[draft.chunk.start : draft.chunk.end] for draft in first])
+        adds_up = all(count == draft.tokens or draft.parted for draft, count in zip(first, counts, strict=True))
+        doubtful = [draft for draft in drafts if draft.parted or not adds_up]
+        counts = count_tokens([text[draft.chunk.start : draft.chunk.end] for draft in doubtful])
+        over = {draft.chunk for draft, count in zip(doubtful, counts, strict=True) if count > self._budget.tokens}
         fitting: list[Chunk] = []
-        for chunk, tokens in zip(chunks, counts, strict=True):
-            if tokens <= self._budget.tokens:
-                fitting.append(chunk)
-            else:
-                half = Budget(self._budget.tokens // 2, self._budget.chars // 2)
-                parts = split(text[chunk.start : chunk.end], (), half, count_tokens)
-                fitting += [Chunk(chunk.start + p.start, chunk.start + p.end, chunk.section) for p in parts]
+        for draft in drafts:
+            fitting += self._parted(text, draft.chunk, count_tokens) if draft.chunk in over else [draft.chunk]
         return fitting
+
+    def _parted(self, text: str, chunk: Chunk, count_tokens: CountTokens) -> list[Chunk]:
+        half = Budget(self._budget.tokens // 2, self._budget.chars // 2)
+        units = split(text[chunk.start : chunk.end], (), half, count_tokens)
+        return [Chunk(chunk.start + unit.start, chunk.start + unit.end, chunk.section) for unit in units]
+
+
+def _section(path: Sequence[str]) -> str:
+    """The heading path in words; of a long one the end, since it goes before each passage into the model."""
+    parts = [part for part in path if part]
+    while len(parts) > 1 and len(SEPARATOR.join(parts)) > MAX_SECTION_CHARS:
+        parts.pop(0)
+    return SEPARATOR.join(parts)[:MAX_SECTION_CHARS].rstrip()
 
 
 def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[tuple[str, ...]]]:
