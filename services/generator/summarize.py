@@ -24,6 +24,9 @@ from services.generator.sources import Sources
 # A part is at most this long: small models lose the thread sooner than their context ends.
 PART_TOKENS = 1200
 OVERHEAD_TOKENS = 120
+# This share of a claim's words must stand in the text; a claim with so many words for each different one stutters.
+LEAST_KNOWN = 0.6
+STUTTER = 3
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +132,7 @@ class Summarizer:
         return text if len(text) < 0.7 * length else text[: int(0.7 * length)]
 
     async def written(self, part: str, max_tokens: int, work: Work) -> AsyncGenerator[str, None]:
-        """The sentences of a part's summary, less those with a number or a name that the part does not have."""
+        """The sentences of a part's summary, less those that do not come from the part; see ``faithful``."""
         spans = sentences(part)
         found = [Sentence(0, start, end, part[start:end]) for start, end in spans]
         ranked = await asyncio.to_thread(centrality.ranked, found)
@@ -139,8 +142,7 @@ class Summarizer:
         try:
             async with aclosing(self.claims(self.llm, ask, max_tokens, work)) as claims:
                 async for claim in claims:
-                    needs = Needs(claim)
-                    if needs.numbers | needs.names <= known:
+                    if faithful(claim, known):
                         said = True
                         yield claim
         except (Unavailable, TimedOut, Internal) as error:
@@ -171,6 +173,15 @@ class Limits:
 
     max_chars: int
     parallel: int
+
+
+def faithful(claim: str, known: set[str]) -> bool:
+    """Whether a claim has no number or name that the text lacks, most of its words, and is no stutter."""
+    needs = Needs(claim)
+    if not needs.words or not needs.numbers | needs.names <= known:
+        return False
+    said = words(claim)
+    return len(needs.words & known) >= LEAST_KNOWN * len(needs.words) and len(said) < STUTTER * len(set(said))
 
 
 def fresh(claims: Iterable[str], seen: set[str]) -> Iterator[str]:

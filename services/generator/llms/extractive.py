@@ -7,9 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.generator.evidence import Sentence
+from services.generator.evidence import Sentence, words
 from services.generator.llms import Parts, Piece, Usage
 from services.generator.prompt import Prompt, Style, tokens
+
+# A sentence repeats what was said where this share of its words was.
+REPEATED = 0.8
 
 Margin = Annotated[float, Field(ge=0)]
 
@@ -48,14 +51,18 @@ class Extractive:
         return [sentence for sentence in found if sentence.answers] or found[:1]
 
     def central(self, prompt: Prompt, max_tokens: int) -> list[Sentence]:
-        """The first sentences that fit, at least one, put back into the text's order."""
+        """The most central sentences that fit and say something new, at least one, in the text's order."""
         chosen: list[Sentence] = []
-        spent = 0
-        for sentence in prompt.sentences:
-            spent += tokens(sentence.text)
-            if chosen and spent > max_tokens:
-                break
+        said: set[str] = set()
+        left = max_tokens
+        for sentence in sorted(prompt.sentences, key=lambda each: not each.answers):
+            here = set(words(sentence.text))
+            cost = tokens(sentence.text)
+            if chosen and (cost > left or not sentence.answers or len(here & said) > REPEATED * len(here)):
+                continue
             chosen.append(sentence)
+            said |= here
+            left -= cost
         return sorted(chosen, key=lambda sentence: (sentence.passage, sentence.start))
 
     async def check(self) -> None:
