@@ -23,9 +23,9 @@ class Settings(settings.Settings):
     reranker_address: str = Field("127.0.0.1:50053", description="host:port of the reranker's gRPC; empty: none")
 
     llm: str = Field(
-        "llamacpp",
+        "extractive",
         min_length=1,
-        description="what writes answers: llamacpp, openai, extractive, or a module:Class of your own",
+        description="what writes answers: extractive, llamacpp, openai, or a module:Class of your own",
     )
     llm_options: dict[str, Any] = Field(default={}, description="options of the LLM, as JSON")
     llm_api_key: SecretStr | None = Field(None, description="key for the LLM's server, where it wants one")

@@ -1,4 +1,4 @@
-"""Answers with the sentences that match best, word for word: no model, no weights, nothing invented."""
+"""Answers with the sentences that match best, word for word: the default, with no weights and nothing invented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a GGUF model in this process with llama.cpp: the default LLM, offline and without a GPU."""
+"""Runs a GGUF model in this process with llama.cpp, offline and without a GPU."""
 
 from __future__ import annotations
 
