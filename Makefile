@@ -17,7 +17,7 @@ run: $(VENV)/.default $(GENERATED)  ## set up and start everything on http://127
 
 test: $(VENV)/.dev $(GENERATED)  ## every test that needs no extra
 	$(BIN)/ragline models pull
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/.dev $(GENERATED)  ## secrets, lint, format, types, import rules
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
