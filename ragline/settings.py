@@ -100,7 +100,9 @@ def sentence(settings: type[Settings], error: ValidationError) -> str:
         name = variable(settings, "_".join(str(part) for part in fault["loc"]))
         held = "" if is_secret(settings, str(fault["loc"][0])) else f"={fault['input']!r}"
         parts.append(
-            f"{name} is not set" if fault["type"] == "missing" else f"{name}{held} is no good: {fault['msg']}"
+            f"{name} is not set"
+            if fault["type"] == "missing"
+            else f"{name}{held} is no good: {fault['msg'].removeprefix('Value error, ')}"
         )
     return "; ".join(parts) + "."
 

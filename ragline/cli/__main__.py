@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
+import ragline
 from ragline import settings as base
 from ragline.cli import doctor as doctors
+from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
@@ -25,7 +29,25 @@ app.add_typer(models, name="models")
 out = Console(highlight=False, soft_wrap=True)
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
+# What would steer the terminal or turn the direction of writing; it may stand in anybody's document.
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        out.print(f"ragline {ragline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Ask questions of your own documents."""
 
 
 @app.command()
@@ -46,16 +68,16 @@ def ingest(
     collection: Collection = "default",
 ) -> None:
     """Send documents and wait until they can be found; unchanged files are skipped."""
-    files = ingests.find_files(paths)
+    files = sources.find(paths)
     if not files:
         raise Failure(
-            f"No file to read in {', '.join(map(str, paths))}; known are {' '.join(sorted(ingests.SUFFIXES))}."
+            f"No file to read in {', '.join(map(str, paths))}; known are {' '.join(sorted(sources.SUFFIXES))}."
         )
     with client() as suite:
-        report = ingests.ingest(suite, collection, files)
+        report = ingests.ingest(suite, collection, files, out)
     for document, reason in report.errors:
-        out.print(f"[red]✗[/red] {escape(document)}: {escape(reason)}")
-    out.print(f"{report.sent} sent, {report.unchanged} unchanged, {len(report.errors)} failed")
+        out.print(f"[red]✗[/red] {shown(document)}: {shown(reason)}")
+    out.print(f"{report.stored} in, {report.unchanged} unchanged, {len(report.errors)} failed")
     if report.errors:
         raise typer.Exit(1)
 
@@ -71,7 +93,7 @@ def ask(
     with client() as suite:
         for event, data in suite.events("/generate", body):
             if event == "token":
-                sys.stdout.write(data["text"])
+                sys.stdout.write(STEERING.sub("", data["text"]))
                 sys.stdout.flush()
             elif event == "done":
                 print_sources(data)
@@ -90,8 +112,8 @@ def search(
     with client() as suite:
         found = suite.post("/retrieve", body)
     for number, passage in enumerate(found["passages"], 1):
-        out.print(f"[bold]{number}. {escape(place(passage))}[/bold]  {passage['score']:.3f}")
-        out.print(escape(passage["text"].strip()) + "\n")
+        out.print(f"[bold]{number}. {shown(place(passage))}[/bold]  {passage['score']:.3f}")
+        out.print(shown(passage["text"].strip()) + "\n")
     if not found["passages"]:
         out.print("Nothing found.")
 
@@ -124,7 +146,7 @@ def pull(
     shelf = store()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     for name in names or [model.id for model in shelf.list()]:
-        with Progress(*columns, transient=True) as progress:
+        with Progress(*columns, transient=True, disable=not out.is_terminal) as progress:
             bar = progress.add_task(name, total=None)
 
             def show(done: int, total: int, progress: Progress = progress, bar: TaskID = bar) -> None:
@@ -169,23 +191,30 @@ def place(passage: dict[str, Any]) -> str:
 
 def print_sources(answer: dict[str, Any]) -> None:
     """The citations below a streamed answer."""
-    out.print("\n")
+    out.print("\n" if answer["citations"] else "")
     for citation in answer["citations"]:
         page = f", page {citation['page']}" if citation.get("page") else ""
-        out.print(
-            f"{escape(citation['marker'])} {escape(citation['document_id'])}{page}: “{escape(citation['quote'])}”"
-        )
+        quote = " ".join(citation["quote"].split())
+        out.print(f"{escape(citation['marker'])} {shown(citation['document_id'])}{page}: “{shown(quote)}”")
     if answer["degraded"]:
         out.print(f"[yellow]went without: {', '.join(answer['degraded'])}[/yellow]")
 
 
+def shown(text: str) -> str:
+    """What a document or the server says, as it can go to a terminal."""
+    return escape(STEERING.sub("", text))
+
+
 def main() -> None:
     """The entry point: an expected failure is one sentence and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of few letters shows the rest
     try:
         app()
     except (Failure, base.SettingsError) as failure:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]ragline:[/red] {escape(str(failure))}")
-        sys.exit(1)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]ragline:[/red] {shown(str(failure))}")
+        sys.exit(failure.exit_status if isinstance(failure, Failure) else 1)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,17 @@ from httpx_sse import connect_sse
 
 
 class Failure(Exception):
-    """What went wrong, in one sentence for the person at the terminal; ``status`` is the server's, if any."""
+    """What went wrong, in one sentence for the person at the terminal.
 
-    def __init__(self, sentence: str, status: int = 0) -> None:
+    ``status`` is the server's, if it answered; ``retry_after_s`` is there if it asks to be tried again.
+    """
+
+    exit_status = 1
+
+    def __init__(self, sentence: str, status: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(sentence)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class Client:
@@ -46,7 +52,7 @@ class Client:
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
         if response.is_error:
-            raise Failure(problem_sentence(response), response.status_code)
+            raise refusal(response)
         answer: dict[str, Any] = orjson.loads(response.content)
         return answer
 
@@ -56,7 +62,7 @@ class Client:
             with connect_sse(self.http, "POST", path, json=body) as source:
                 if source.response.is_error:
                     source.response.read()
-                    raise Failure(problem_sentence(source.response))
+                    raise refusal(source.response)
                 for event in source.iter_sse():
                     data = orjson.loads(event.data)
                     if event.event == "error":
@@ -75,13 +81,18 @@ class Client:
         return Failure(f"{self.base_url} broke the connection off ({type(error).__name__}); try again.")
 
 
+def refusal(response: httpx.Response) -> Failure:
+    """What the server says to a request that it does not fulfil."""
+    after = response.headers.get("retry-after", "")
+    return Failure(problem_sentence(response), response.status_code, float(after) if after.isdigit() else None)
+
+
 def problem_sentence(response: httpx.Response) -> str:
     """One sentence from a problem document, or from the status where there is none."""
     try:
         problem = orjson.loads(response.content)
-        fields = "; ".join(f"{e['field']}: {e['detail']}" for e in problem.get("errors", []))
-        return (
-            f"{problem['detail']} ({fields})" if fields and fields not in problem["detail"] else problem["detail"]
-        )
+        detail = str(problem["detail"])
+        more = [f"{e['field']}: {e['detail']}" for e in problem.get("errors", []) if e["detail"] not in detail]
+        return f"{detail} ({'; '.join(more)})" if more else detail
     except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError):
         return f"The server answered {response.status_code} {response.reason_phrase}."

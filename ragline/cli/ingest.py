@@ -2,108 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
 
+import orjson
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ragline.cli.client import Client, Failure
+from ragline.cli.files import File, batches, sha256
 
-SUFFIXES = frozenset(
-    {
-        ".md",
-        ".markdown",
-        ".txt",
-        ".text",
-        ".rst",
-        ".html",
-        ".htm",
-        ".pdf",
-        ".docx",
-        ".json",
-        ".jsonl",
-        ".ndjson",
-        ".csv",
-        ".tsv",
-    }
-)
-BATCH_FILES = 32
-BATCH_BYTES = 16_000_000
 JOBS_IN_FLIGHT = 4
 POLL_S = 0.3
+MAX_WAITS = 100  # for room in the server's queue, each as long as the server says
 ENDED = frozenset({"done", "failed", "cancelled"})
-
-
-@dataclass(frozen=True)
-class File:
-    """A file to send; ``id`` is its path as the collection knows it."""
-
-    path: Path
-    id: str
+REFUSED_FOR_A_FILE = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+)
 
 
 @dataclass
 class Report:
-    """What became of the files; ``errors`` are (document id, reason)."""
+    """What became of the documents, of which a file may hold many. ``errors`` are (document id, reason)."""
 
-    sent: int = 0
+    stored: int = 0
     unchanged: int = 0
     errors: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_files(paths: Iterable[Path]) -> list[File]:
-    """The files at ``paths``; folders are searched for suffixes that are known, hidden ones left out."""
-    found: dict[str, File] = {}
-    for path in paths:
-        if not path.exists():
-            raise Failure(f"{path} does not exist.")
-        for file in walk(path) if path.is_dir() else [path]:
-            name = document_id(file)
-            found[name] = File(file, name)
-    return list(found.values())
+class Interrupted(Failure):
+    """The person at the terminal stopped it."""
+
+    exit_status = 130
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """The readable kinds of files below ``folder``, in a stable order."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not hidden:
-            yield path
-
-
-def document_id(path: Path) -> str:
-    """The path below the current folder, or the whole path, with slashes and without a leading one."""
-    whole = path.resolve()
-    here = Path.cwd()
-    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix().lstrip("/")
-
-
-def ingest(client: Client, collection: str, files: Sequence[File]) -> Report:
+def ingest(client: Client, collection: str, files: Sequence[File], console: Console) -> Report:
     """Send what changed, wait until it is searchable, and say what became of it."""
-    report = Report()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=console) as progress:
         bar = progress.add_task("comparing", total=len(files))
-        known = known_hashes(client, collection)
-        changed = [file for file in files if known.get(file.id) != sha256(file.path)]
-        report.unchanged = len(files) - len(changed)
-        progress.update(bar, description="ingesting", completed=report.unchanged)
-        jobs: deque[str] = deque()
-        for batch in batches(changed):
-            jobs.append(send(client, collection, batch))
-            report.sent += len(batch)
-            if len(jobs) >= JOBS_IN_FLIGHT:
-                report.errors += follow(client, jobs.popleft(), progress, bar)
-        while jobs:
-            report.errors += follow(client, jobs.popleft(), progress, bar)
-    return report
+        run = Run(client, collection, lambda done, total: progress.update(bar, completed=done, total=total))
+        try:
+            changed = run.skip_unchanged(files, known_hashes(client, collection))
+            progress.update(bar, description="ingesting")
+            for batch in batches(changed):
+                run.send(batch)
+            run.finish()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "Stopped. What was sent goes in by itself; the same command sends the rest."
+            ) from None
+    return run.report
 
 
 def known_hashes(client: Client, collection: str) -> dict[str, str]:
@@ -123,42 +76,109 @@ def known_hashes(client: Client, collection: str) -> dict[str, str]:
             return known
 
 
-def sha256(path: Path) -> str:
-    """The file's hash, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class Run:
+    """One ingest under way, a few jobs at a time; ``show`` is told how many documents are done, of how many."""
+
+    def __init__(self, client: Client, collection: str, show: Callable[[int, int], None]) -> None:
+        self.client = client
+        self.collection = collection
+        self.show = show
+        self.report = Report()
+        self.jobs: deque[tuple[str, int]] = deque()  # with the number of files of each
+        self.done = self.total = 0
+
+    def skip_unchanged(self, files: Sequence[File], known: Mapping[str, str]) -> list[File]:
+        """The files that the collection does not have as they are now; one that cannot be read is an error."""
+        changed = []
+        self.total = len(files)
+        for file in files:
+            try:
+                same = known.get(file.id) == sha256(file.path)
+            except OSError as error:
+                self.fail(file, unreadable(error))
+                continue
+            if same:
+                self.report.unchanged += 1
+                self.advance(1)
+            else:
+                changed.append(file)
+        return changed
+
+    def send(self, batch: Sequence[File]) -> None:
+        """Post files as one job; where the whole request is refused, each file for itself."""
+        if len(self.jobs) >= JOBS_IN_FLIGHT:
+            self.follow()
+        try:
+            self.jobs.append((self.post(batch), len(batch)))
+        except OSError as error:
+            self.split(batch, unreadable(error))
+        except Failure as failure:
+            if failure.status not in REFUSED_FOR_A_FILE:
+                raise
+            self.split(batch, str(failure))
+
+    def split(self, batch: Sequence[File], reason: str) -> None:
+        """Send the files of a refused batch one by one; a single one is an error."""
+        if len(batch) == 1:
+            self.fail(batch[0], reason)
+        else:
+            for file in batch:
+                self.send([file])
+
+    def post(self, batch: Sequence[File]) -> str:
+        """Post files, again while the server has no room for them; returns the job's id."""
+        for _ in range(MAX_WAITS):
+            try:
+                return post(self.client, self.collection, batch)
+            except Failure as failure:
+                if failure.retry_after_s is None:
+                    raise
+                time.sleep(failure.retry_after_s)
+        return post(self.client, self.collection, batch)
+
+    def finish(self) -> None:
+        """Wait for all jobs."""
+        while self.jobs:
+            self.follow()
+
+    def follow(self) -> None:
+        """Wait for the oldest job and count what became of its documents."""
+        job_id, counted = self.jobs.popleft()
+        done = 0
+        while True:
+            job = self.client.get(f"/jobs/{job_id}")
+            self.total += job["total"] - counted  # it grows when a file turns out to hold many documents
+            counted = job["total"]
+            self.advance(job["done"] - done)
+            done = job["done"]
+            if job["state"] in ENDED:
+                break
+            time.sleep(POLL_S)
+        self.report.unchanged += job["unchanged"]
+        self.report.stored += job["done"] - job["unchanged"] - job["failed"]
+        self.report.errors += [(error["document_id"], error["reason"]) for error in job["errors"]]
+
+    def fail(self, file: File, reason: str) -> None:
+        """Count a file that did not get as far as a job."""
+        self.report.errors.append((file.id, reason))
+        self.advance(1)
+
+    def advance(self, count: int) -> None:
+        """Some more documents are done."""
+        self.done += count
+        self.show(self.done, self.total)
 
 
-def batches(files: Sequence[File]) -> Iterator[list[File]]:
-    """Groups small enough for one request each."""
-    batch: list[File] = []
-    size = 0
-    for file in files:
-        length = file.path.stat().st_size
-        if batch and (len(batch) == BATCH_FILES or size + length > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += length
-    if batch:
-        yield batch
-
-
-def send(client: Client, collection: str, batch: Sequence[File]) -> str:
+def post(client: Client, collection: str, batch: Sequence[File]) -> str:
     """Post one batch; returns the job's id."""
+    # The ids go beside the files, since a file name in a form may not hold every character that a path may.
+    data = {"collection": collection, "ids": orjson.dumps([file.id for file in batch]).decode()}
     with ExitStack() as stack:
         files = [("files", (file.id, stack.enter_context(file.path.open("rb")))) for file in batch]
-        answer = client.send("POST", "/documents", files=files, data={"collection": collection})
+        answer = client.send("POST", "/documents", files=files, data=data)
     return str(answer["job_id"])
 
 
-def follow(client: Client, job_id: str, progress: Progress, bar: Any) -> list[tuple[str, str]]:
-    """Wait for a job's end and move the bar; returns its errors."""
-    seen = 0
-    while True:
-        job = client.get(f"/jobs/{job_id}")
-        progress.advance(bar, job["done"] - seen)
-        seen = job["done"]
-        if job["state"] in ENDED:
-            return [(error["document_id"], error["reason"]) for error in job["errors"]]
-        time.sleep(POLL_S)
+def unreadable(error: OSError) -> str:
+    """Why a file could not be read."""
+    return f"It cannot be read: {error.strerror or error}."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
+from ragline.addresses import joined
 
 
 class Settings(settings.Settings):
@@ -19,7 +22,16 @@ class Settings(settings.Settings):
     log_format: str = Field("text", pattern="^(json|text)$", description="json for machines, text for people")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="least level logged")
 
+    @field_validator("url")
+    @classmethod
+    def whole(cls, url: str) -> str:
+        """A URL without its scheme, or with half a port, would only fail later and say less."""
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0):
+            raise ValueError("write it as http://host:port")
+        return url
+
     @property
     def base_url(self) -> str:
         """The REST door, without a slash at its end."""
-        return (self.url or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.url or f"http://{joined(self.host, self.port)}").rstrip("/")

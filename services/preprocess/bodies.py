@@ -171,7 +171,7 @@ def from_form(form: FormData, limits: BodyLimits) -> tuple[str, list[Upload]]:
         raise InvalidRequest(
             f"There are {len(files)} files and {len(body.ids)} ids; send one a file.", field="ids"
         )
-    names = list(body.ids) or [file_id(file.filename or "", n) for n, file in enumerate(files)]
+    names = list(body.ids) or [file_id(filename(file), n) for n, file in enumerate(files)]
     refuse_repeats(names, "ids[{}]" if body.ids else "files[{}]")
     metadata_json = orjson.dumps(body.metadata).decode()
     return body.collection, [
@@ -179,7 +179,7 @@ def from_form(form: FormData, limits: BodyLimits) -> tuple[str, list[Upload]]:
             NewDocument(
                 name,
                 metadata_json=metadata_json,
-                name=PurePosixPath((file.filename or name).replace("\\", "/")).name,
+                name=PurePosixPath((filename(file) or name).replace("\\", "/")).name,
                 media_type=(file.content_type or "")[:200],
                 reason="" if file.size else "The file is empty.",
             ),
@@ -254,6 +254,11 @@ def repeated(name: str, one: str, other: str) -> RaglineError:
 def text_id(text: bytes) -> str:
     """The id of a text that came without one: the same text again is the same document."""
     return f"doc-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
+def filename(file: UploadFile) -> str:
+    """A file's name as its sender knows it; clients write a quotation mark in it as %22, as HTML tells them to."""
+    return (file.filename or "").replace("%22", '"')
 
 
 def file_id(filename: str, n: int) -> str:
