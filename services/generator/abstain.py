@@ -40,10 +40,10 @@ class Calibration:
         return 1 / (1 + math.exp(-(self.bias + self.sentence * features.sentence + self.gap * gap)))
 
 
-# Fitted on SQuADShifts' new-Wikipedia set (Miller et al., ICML 2020) by `python -m eval.abstention`, which puts half
-# of the passages in. On questions not fitted on, the area under the curve is 0.92; below a chance of 0.2 lie 3 % of
-# the questions whose passage is in and 62 % of the others. By words alone the area is 0.80, fitted and measured with
-# only each question's own passage taken out, which is harder.
+# Fitted on SQuADShifts' new-Wikipedia set (Miller et al., ICML 2020) by `python -m eval.abstention`, which puts
+# half of the passages in. On questions not fitted on, the area under the curve is 0.92; below a chance of 0.2 lie
+# 3 % of the questions whose passage is in and 62 % of the others. By words alone the area is 0.80, fitted and
+# measured with only each question's own passage taken out, which is harder.
 LEXICAL = Calibration(bias=-2.58, sentence=5.03, gap=0.0, typical_gap=0.0)
 CALIBRATIONS: Mapping[str, Calibration] = {
     "late_interaction": Calibration(bias=-9.01, sentence=14.84, gap=11.75, typical_gap=0.142)
