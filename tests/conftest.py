@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
 from tests.suite import Suite
+
+# A slow or busy machine is no fault of the code under test.
+hypothesis_settings.register_profile("ragline", deadline=None)
+hypothesis_settings.load_profile("ragline")
 
 
 def pulled(model: str) -> Path:

@@ -21,8 +21,8 @@ START_S = 60.0
 BUFFER_BYTES = 1 << 20  # of an answer on its way: small ones make large answers slow
 CHILD = "services.preprocess.child"
 DIED = {
-    -signal.SIGKILL: "its parser was killed, most likely for the memory it took",
-    -signal.SIGXCPU: "its parser used up its processor time",
+    -signal.SIGKILL: "its parser was killed, most likely for the memory it took (PREPROCESS_PARSE_MEMORY_MB)",
+    -signal.SIGXCPU: "its parser used up its processor time (PREPROCESS_PARSE_TIMEOUT_S); split it",
     -signal.SIGSEGV: "its parser crashed",
     -signal.SIGABRT: "its parser gave up",
 }
