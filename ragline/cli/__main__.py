@@ -59,6 +59,7 @@ def up(
     for name, value in (("RAGLINE_HOST", host), ("RAGLINE_PORT", port)):
         if value is not None:
             os.environ[name] = str(value)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC's core writes to stderr past every logger
     os.execv(sys.executable, [sys.executable, "-m", "services"])  # noqa: S606  # becomes the server: signals reach it
 
 
