@@ -72,6 +72,7 @@ def run(build: Callable[[S], Awaitable[Service]], settings_class: type[S]) -> No
     async def main() -> None:
         settings = load(settings_class)
         logs.configure(settings.log_level, settings.log_format)
+        settings.make_data_dir()
         doors = cast("Listening", settings)  # every service's Settings has these
         service = await build(settings)
         await serve(

@@ -63,6 +63,19 @@ class Settings(BaseSettings):
         """Values given in code, then the service's own variables, then the shared ones."""
         return init_settings, env_settings, SharedSource(settings_cls, env_prefix=SHARED_PREFIX)
 
+    def make_data_dir(self) -> None:
+        """Make sure that what is durable has its folder; raises SettingsError."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            fault = "" if os.access(self.data_dir, os.W_OK | os.X_OK) else "Permission denied"
+        except OSError as error:
+            fault = error.strerror or str(error)
+        if fault:
+            raise SettingsError(
+                f"{variable(type(self), 'data_dir')}={str(self.data_dir)!r} is no good: {fault}; "
+                "name a folder that can be written to."
+            )
+
     @classmethod
     def prefix(cls) -> str:
         """The start of this class's variables, such as ``RERANKER_``."""

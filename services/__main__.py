@@ -36,6 +36,8 @@ async def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     preprocess, retriever = load(PreprocessSettings), load(RetrieverSettings)
     reranker, generator = load(RerankerSettings), load(GeneratorSettings)
+    for each in (preprocess, retriever, reranker, generator):
+        each.make_data_dir()
     services: list[Service] = [
         await build_retriever(retriever),
         await build_preprocess(preprocess),

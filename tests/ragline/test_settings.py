@@ -106,3 +106,13 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     found = load(settings.Settings)
     assert found.data_dir == Path("/home/somebody/documents")
     assert found.models_dir == Path("/home/somebody/.cache/ragline/models")
+
+
+def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "a" / "b"
+    load(Lamp, data_dir=made).make_data_dir()
+    assert made.is_dir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAGLINE_DATA_DIR", str(tmp_path / "file" / "c"))
+    with pytest.raises(SettingsError, match=r"RAGLINE_DATA_DIR=.*file/c' is no good: Not a directory"):
+        load(Lamp).make_data_dir()
