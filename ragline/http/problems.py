@@ -14,11 +14,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ragline import context
 from ragline.errors import BY_HTTP, PROBLEM_TYPE, InvalidRequest, RaglineError, TimedOut, Unsupported
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 MAX_ERRORS = 20
 MAX_FIELD_CHARS = 200
 MAX_DETAIL_CHARS = 500
@@ -112,11 +114,12 @@ async def from_http(request: Request, error: Exception) -> Response:
     status = error.status_code
     row = BY_HTTP.get(status)
     detail = str(error.detail)
+    headers = dict(error.headers or {})
     if status == HTTPStatus.NOT_FOUND:
         detail = f"There is no {clipped(request.url.path)} here; GET /docs lists what there is."
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        detail = f"{clipped(request.url.path)} does not take {request.method}; it takes {allowed}."
+        headers["Allow"] = ", ".join(methods(request)) or headers.get("Allow", "")
+        detail = f"{clipped(request.url.path)} does not take {request.method}; it takes {headers['Allow']}."
     body = {
         "type": PROBLEM_TYPE,
         "title": row.title if row else HTTPStatus(status).phrase,
@@ -124,7 +127,17 @@ async def from_http(request: Request, error: Exception) -> Response:
         "detail": detail,
         "instance": context.request_id(),
     }
-    return document(body, status, error.headers or {})
+    return document(body, status, headers)
+
+
+def methods(request: Request) -> list[str]:
+    """The methods of all routes at the request's path; the framework itself names those of one route only."""
+
+    def taken(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if taken(method)]
 
 
 async def from_validation(request: Request, error: Exception) -> Response:

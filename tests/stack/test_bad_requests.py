@@ -171,7 +171,8 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
     problem(client.get("/v1/nowhere"), 404)
     problem(client.get("/../../etc/passwd"), 404)
     problem(client.get("/retrieve"), 405, "POST")
-    problem(client.put("/documents/a"), 405, "GET")
+    problem(client.put("/documents/a"), 405, "DELETE, GET")
+    problem(client.put("/documents"), 405, "GET, POST")
     problem(client.delete("/generate"), 405, "POST")
     assert "POST" in client.get("/retrieve").headers["allow"]
 

@@ -215,7 +215,7 @@ def test_collections_are_apart(client: httpx.Client, collection: str, handbook: 
     put(client, [{"id": "handbook/leave", "text": "Nobody has leave."}], collection)
     assert [hit["text"] for hit in found(client, collection, "leave")] == ["Nobody has leave."]
     assert "30 days" in found(client, handbook, "paid leave")[0]["text"]
-    problem(client.post("/retrieve", json={"query": "x", "collection": "not-there"}), 404, "not-there", collection)
+    problem(client.post("/retrieve", json={"query": "x", "collection": "not-there"}), 404, "not-there", handbook)
 
 
 def test_the_default_collection_is_always_there(client: httpx.Client) -> None:
