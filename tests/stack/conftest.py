@@ -37,7 +37,7 @@ DOCUMENTS = [
         "id": "manuals/pump",
         "title": "Pump P-100",
         "text": "The warranty of the P-100 pump lasts four years. The seal of the pump is changed every winter.",
-        "metadata": {"team": "plant", "year": 2019},
+        "metadata": {"team": "plant", "year": 2019, "made.in": "Vardø"},
     },
 ]
 

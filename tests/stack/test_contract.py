@@ -182,6 +182,7 @@ def test_top_k_bounds_the_passages(client: httpx.Client, handbook: str) -> None:
         ({"$not": {"team": {"$in": ["people", "plant"]}}}, {"handbook/messages"}),
         ({"draft": {"$exists": False}}, {"handbook/leave", "manuals/pump"}),
         ({"document_id": "manuals/pump"}, {"manuals/pump"}),
+        ({"made.in": "Vardø"}, {"manuals/pump"}),
         ({"team": "nobody"}, set()),
         ({}, {"handbook/leave", "handbook/messages", "manuals/pump"}),
     ],

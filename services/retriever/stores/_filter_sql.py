@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.retriever.filters import And, AnyOf, Compare, Exists, Filter, Not, Or, Scalar
 
@@ -47,7 +47,7 @@ def exists(key: tuple[str, ...]) -> Condition:
     """Whether the key is there."""
     if len(key) == 1 and key[0] in COLUMNS:
         return "(1)", []
-    return "(json_type(documents.metadata, ?) IS NOT NULL)", [path(key)]
+    return either(key, lambda where: ("(json_type(documents.metadata, ?) IS NOT NULL)", [where]))
 
 
 def any_of(key: tuple[str, ...], values: Sequence[Scalar]) -> Condition:
@@ -64,8 +64,8 @@ def any_of(key: tuple[str, ...], values: Sequence[Scalar]) -> Condition:
         f"each.type IN ('integer', 'real') AND each.value IN ({marks(numbers)})",
         f"each.type IN ({marks(types)})",
     ]
-    where = path(key)
-    return f"({EACH.format('(' + ' OR '.join(tests) + ')')})", [where, where, *strings, *numbers, *types]
+    text = f"({EACH.format('(' + ' OR '.join(tests) + ')')})"
+    return either(key, lambda where: (text, [where, where, *strings, *numbers, *types]))
 
 
 def compared(key: tuple[str, ...], operator: str, value: str | int | float) -> Condition:
@@ -73,8 +73,14 @@ def compared(key: tuple[str, ...], operator: str, value: str | int | float) -> C
     if len(key) == 1 and key[0] in COLUMNS:
         return (f"({COLUMNS[key[0]]} {operator} ?)", [value]) if isinstance(value, str) else ("(0)", [])
     types = "('text')" if isinstance(value, str) else "('integer', 'real')"
-    where = path(key)
-    return f"({EACH.format(f'each.type IN {types} AND each.value {operator} ?')})", [where, where, value]
+    text = f"({EACH.format(f'each.type IN {types} AND each.value {operator} ?')})"
+    return either(key, lambda where: (text, [where, where, value]))
+
+
+def either(key: tuple[str, ...], test: Callable[[str], Condition]) -> Condition:
+    """The test of the value inside objects (``a`` ``b``) or of that whose name has the dot in it (``a.b``)."""
+    found = [test(path(key))] if len(key) == 1 else [test(path(key)), test(path((".".join(key),)))]
+    return f"({' OR '.join(text for text, _ in found)})", [value for _, values in found for value in values]
 
 
 def marks(values: Sequence[Scalar]) -> str:

@@ -199,7 +199,7 @@ METADATA = {
     "a": {"lang": "en", "year": 2020, "tags": ["x", "y"], "author": {"name": "Ada"}, "draft": True},
     "b": {"lang": "de", "year": 2022.5, "tags": [], "draft": False, "größe": "groß"},
     "c": {"lang": None, "year": "2021", "it's": "' OR 1=1 --"},
-    "d": {},
+    "d": {"author.name": "Ada", "page.count": 7},
 }
 
 
@@ -240,7 +240,10 @@ def filtered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ({"draft": {"$in": [False]}}, "b"),
         ({"tags": "y"}, "a"),
         ({"tags": {"$exists": True}}, "ab"),
-        ({"author.name": "Ada"}, "a"),
+        ({"author.name": "Ada"}, "ad"),
+        ({"author.name": {"$ne": "Ada"}}, "bc"),
+        ({"page.count": {"$gt": 6}}, "d"),
+        ({"author.name": {"$exists": True}}, "ad"),
         ({"author": "Ada"}, ""),
         ({"größe": "groß"}, "b"),
         ({"it's": "' OR 1=1 --"}, "c"),
