@@ -72,7 +72,7 @@ async def build(settings: Settings) -> Service:
         name="generator",
         router=api.router(answerer, summarizer, limits, settings.max_summary_documents),
         add_rpc=rpc.add(answerer, limits),
-        checks={"llm": llm.check},
+        checks={"llm": llm.check, "retriever": sources.check},
         start=nothing,
         stop=outside.close,
     )

@@ -12,6 +12,8 @@ from ragline.v1 import reranker_pb2, reranker_pb2_grpc, retriever_pb2, retriever
 from ragline.v1.passage_pb2 import Statistics
 from services.generator.events import Question
 
+CHECK_S = 2.0
+
 
 @dataclass(frozen=True)
 class Timeouts:
@@ -28,6 +30,11 @@ class Sources:
         self.retriever = retriever_pb2_grpc.RetrieverStub(retriever)
         self.reranker = None if reranker is None else reranker_pb2_grpc.RerankerStub(reranker)
         self.timeouts = timeouts
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the retriever answers; without the reranker there still are answers."""
+        request = retriever_pb2.ListDocumentsRequest(tenant="default", collection="default", limit=1)
+        await call(self.retriever.ListDocuments, request, timeout_s=CHECK_S)
 
     async def search(self, question: Question, top_k: int) -> retriever_pb2.SearchResponse:
         """The passages that match; exactly one result. Raises NotFound for an unknown collection."""
