@@ -78,9 +78,13 @@ def start(file: Path, context: int, slots: int, threads: int) -> Any:
     params.ui = params.endpoint_slots = False
     params.verbosity = -1
     try:
-        return xllamacpp.Server(params)
+        server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise SettingsError(f"llama.cpp cannot load {file}: {error}") from error
+    # Its loop starts in a thread of its own, and waits for ever if it is told to end before it began: one token
+    # shows that it runs.
+    server.handle_completions({"prompt": "A", "max_tokens": 1})
+    return server
 
 
 class LlamaCpp:
