@@ -9,7 +9,7 @@ import httpx
 from bench.report import Row
 from tests.suite import put
 
-MODELS = ("embed", "rerank", "sentences", "generate")
+MODELS = ("embed", "rerank", "evidence", "generate")
 QUESTIONS = 30
 TOWNS = ("Brell", "Kestrel", "Orvan", "Tamsin", "Uldale", "Weymark", "Yarrow", "Zennor", "Aldham", "Corvey")
 

@@ -63,6 +63,7 @@ class Answerer:
         pool = self.choices.rerank_pool if self.sources.reranker else 0
         with clock.stage("retrieve"):
             found = await self.sources.search(question, max(question.top_k, pool))
+        clock.move("retrieve", "embed", found.timings_ms.get("embed", 0.0))
         variant = f"{self.llm.name} {self.choices}"
         events = self.answers.get(question, found, variant, lambda: self.write(question, found))
         cached = False
@@ -80,9 +81,8 @@ class Answerer:
         with clock.stage("rerank"):
             ranking = await rank(self.sources, question.query, found.results[0], question.top_k)
         yield Passages(ranking.best)
-        with clock.stage("evidence"):
-            limit = self.choices.evidence_sentences
-            held = await evidence(self.sources, question.query, found.results[0], ranking, limit)
+        limit = self.choices.evidence_sentences
+        held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
         with clock.stage("prompt"):
             ask = self.ask(question, ranking, held)
         checker = Checker([each.passage for each in ranking.best], held.sentences, clock)

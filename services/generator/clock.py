@@ -27,6 +27,12 @@ class Clock:
         """Count ``seconds`` to a stage."""
         self.times_ms[name] = round(self.times_ms.get(name, 0.0) + seconds * 1000, 3)
 
+    def move(self, stage: str, part: str, ms: float) -> None:
+        """Show ``part`` of a stage, ``ms`` long, as a stage of its own."""
+        if ms:
+            self.times_ms[stage] = round(max(0.0, self.times_ms[stage] - ms), 3)
+            self.times_ms[part] = round(ms, 3)
+
     def total(self, others: Mapping[str, float]) -> dict[str, float]:
         """All stages, those of ``others`` too, and the time since the clock was made as ``total``."""
         total = round((time.perf_counter() - self.began) * 1000, 3)

@@ -11,6 +11,7 @@ from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavail
 from ragline.v1 import retriever_pb2
 from ragline.v1.reranker_pb2 import Candidate
 from services.generator import abstain
+from services.generator.clock import Clock
 from services.generator.events import Ranked
 from services.generator.evidence import Overlap, Sentence, heading, scored, split
 from services.generator.sources import Sources
@@ -78,13 +79,34 @@ def candidate(hit: retriever_pb2.Hit) -> Candidate:
 
 
 async def evidence(
-    sources: Sources, query: str, found: retriever_pb2.SearchResult, ranked: Ranking, limit: int
+    sources: Sources, query: str, found: retriever_pb2.SearchResult, ranked: Ranking, limit: int, clock: Clock
 ) -> Evidence:
     """The sentences of the best passages, scored by the reranker as if each were a passage.
 
     Only the ``limit`` that look best by their words and their passages are, which loses next to nothing; the
-    others come after them.
+    others come after them. The ``clock`` tells the reranker's part, ``evidence``, from our own, ``sentences``.
     """
+    with clock.stage("sentences"):
+        likely, by_words = sentences(query, found, ranked)
+    if not ranked.scorer or not likely:
+        return judged(by_words, "", ranked, by_words)
+    first = likely[:limit]
+    passages = [each.passage for each in ranked.best]
+    candidates = [Candidate(text=heading(passages[each.passage], each.text)) for each in first]
+    try:
+        with clock.stage("evidence"):
+            own, scorer = await sources.rerank(query, candidates, found.statistics)
+    except AWAY as error:
+        tell(error)
+        return judged(by_words, "", replace(ranked, degraded=("rerank",)), by_words)
+    scores = [each.score for each in ranked.best]
+    return judged([*scored(first, own, scores), *likely[limit:]], scorer, ranked, by_words)
+
+
+def sentences(
+    query: str, found: retriever_pb2.SearchResult, ranked: Ranking
+) -> tuple[list[Sentence], list[Sentence]]:
+    """The sentences, likeliest first by words and passages' scores, and the same by words alone."""
     passages = [each.passage for each in ranked.best]
     overlap = Overlap(query, (hit.passage.text for hit in found.hits))
     pieces = split(passages)
@@ -92,18 +114,9 @@ async def evidence(
     shares = [overlap.share(heads[piece.passage], piece.text) for piece in pieces]
     wholes = [overlap.share(head, passage.text) for head, passage in zip(heads, passages, strict=True)]
     by_words = scored(pieces, shares, wholes)
-    if not ranked.scorer or not pieces:
-        return judged(by_words, "", ranked, by_words)
-    scores = [each.score for each in ranked.best]
-    likely = scored(pieces, shares, scores, 1.0) if ranked.scorer in abstain.CALIBRATIONS else by_words
-    first = likely[:limit]
-    try:
-        candidates = [Candidate(text=heading(passages[each.passage], each.text)) for each in first]
-        own, scorer = await sources.rerank(query, candidates, found.statistics)
-    except AWAY as error:
-        tell(error)
-        return judged(by_words, "", replace(ranked, degraded=("rerank",)), by_words)
-    return judged([*scored(first, own, scores), *likely[limit:]], scorer, ranked, by_words)
+    if ranked.scorer not in abstain.CALIBRATIONS:
+        return by_words, by_words
+    return scored(pieces, shares, [each.score for each in ranked.best], 1.0), by_words
 
 
 def judged(found: Sequence[Sentence], scorer: str, ranked: Ranking, by_words: Sequence[Sentence]) -> Evidence:
