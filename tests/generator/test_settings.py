@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragline import settings
+from ragline.errors import Unavailable
 from ragline.settings import SettingsError
 from services.generator.__main__ import build, key
 from services.generator.settings import Settings
@@ -49,6 +50,7 @@ async def test_builds_without_models_or_network(tmp_path: Path) -> None:
     service = await build(Settings(llm="extractive", data_dir=tmp_path, reranker_address="", cache_url=""))
     assert service.name == "generator"
     await service.start()
-    for check in service.checks.values():
-        await check()
+    await service.checks["llm"]()
+    with pytest.raises(Unavailable):
+        await service.checks["retriever"]()
     await service.stop()
