@@ -46,6 +46,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)")
 PREFIXES = "|".join(settings.prefix().rstrip("_") for settings in CLASSES)
 SETTING = re.compile(rf"\b(?:{PREFIXES})_[A-Z0-9_]*[A-Z0-9]\b(?!\*)")
+PROBLEM = re.compile(r'"status":[45]\d\d')
 ROUTE = re.compile(r"\b(GET|POST|PUT|DELETE) (/[\w/{}.-]*)")
 
 
@@ -118,10 +119,22 @@ def test_commands_work_in_the_order_of_the_pages(suite: Suite, tmp_path: Path) -
             if command.startswith("curl ") and not shutil.which("curl"):
                 continue
             line = command.replace(URL, suite.url).replace("curl ", "curl --fail-with-body -sS ", 1)
+            shell = ["/bin/bash", "-o", "pipefail", "-c", line]
             ended = subprocess.run(
-                ["/bin/sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+                shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
             )
-            assert ended.returncode == 0, f"{block}: {command}\n{ended.stdout}\n{ended.stderr}"
+            said = f"{block}: {command}\n{ended.stdout}\n{ended.stderr}"
+            if problem := shown_problem(block, command):
+                assert problem in ended.stdout, said
+            else:
+                assert ended.returncode == 0, said
+
+
+def shown_problem(block: Block, command: str) -> str:
+    """The status of the problem that a page shows as the answer to a command; empty where it shows none."""
+    output = block.text.partition(command)[2].partition("\n$ ")[0]
+    found = PROBLEM.search(output)
+    return found[0] if found else ""
 
 
 def copy_tracked(folder: Path) -> None:
