@@ -208,6 +208,8 @@ def test_the_example_environment_is_accepted(tmp_path: Path, monkeypatch: pytest
     """Every line of .env.example, uncommented, is the default; only logs are quieter in the all-in-one."""
     lines = [line.removeprefix("# ") for line in (ROOT / ".env.example").read_text().splitlines()]
     chosen = [line for line in lines if ASSIGNMENT.fullmatch(line)]
+    for line in chosen:
+        monkeypatch.delenv(line.partition("=")[0], raising=False)
     before = {settings: load(settings) for settings in CLASSES}
     monkeypatch.chdir(tmp_path)
     for line in chosen:

@@ -103,6 +103,7 @@ def test_the_base_class_refuses_nothing() -> None:
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.setenv("RAGLINE_DATA_DIR", "~/documents")
+    monkeypatch.delenv("RAGLINE_MODELS_DIR", raising=False)
     found = load(settings.Settings)
     assert found.data_dir == Path("/home/somebody/documents")
     assert found.models_dir == Path("/home/somebody/.cache/ragline/models")
