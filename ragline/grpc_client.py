@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import grpc
+import structlog
 
 from ragline import context
 from ragline.errors import RaglineError, TimedOut, TooLarge, Unavailable, from_grpc
 from ragline.grpc_server import EXTRA_KEY, MAX_METADATA_BYTES, MB, REQUEST_ID_KEY
+
+log = structlog.get_logger(__name__)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -80,7 +84,7 @@ async def call(
     try:
         return await method(request, timeout=limit_s, metadata=metadata())
     except grpc.aio.AioRpcError as error:
-        raise restored(error, limit_s) from error
+        raise restored(error, limit_s, callee(request)) from error
 
 
 async def stream(
@@ -93,7 +97,7 @@ async def stream(
         async for message in rpc:
             yield message
     except grpc.aio.AioRpcError as error:
-        raise restored(error, limit_s) from error
+        raise restored(error, limit_s, callee(request)) from error
     finally:
         rpc.cancel()
 
@@ -109,21 +113,29 @@ def metadata() -> grpc.aio.Metadata:
     return grpc.aio.Metadata((REQUEST_ID_KEY, identity)) if identity else grpc.aio.Metadata()
 
 
-def restored(error: grpc.aio.AioRpcError, limit_s: float) -> RaglineError:
-    """The error that the other side raised, or what gRPC's own status means for the caller."""
+def callee(request: Any) -> str:
+    """The service that a message is for: each has a proto file of its name."""
+    return PurePosixPath(request.DESCRIPTOR.file.name).stem
+
+
+def restored(error: grpc.aio.AioRpcError, limit_s: float, service: str) -> RaglineError:
+    """The error that the other side raised, or what gRPC's own status means for the caller.
+
+    gRPC's own words hold addresses; they go to the log and not to the caller.
+    """
     detail = error.details() or ""
     for key, value in error.trailing_metadata() or ():
         if key == EXTRA_KEY and isinstance(value, bytes):
             return from_grpc(error.code(), detail, value)
     match error.code():
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return TimedOut(f"A service that this needs did not answer within {limit_s:.3g} s; allow more time.")
+            return TimedOut(f"The {service} service did not answer within {limit_s:.3g} s; allow more time.")
         case grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(f"A service that this needs does not answer ({detail}); is it running?")
+            log.warning("a service does not answer", service=service, reason=detail)
+            return Unavailable(f"The {service} service does not answer; is it running?")
         case grpc.StatusCode.UNIMPLEMENTED:
-            return Unavailable(
-                f"A service that this needs does not know the call ({detail}); are its address and version right?"
-            )
+            log.warning("a service does not know a call", service=service, reason=detail)
+            return Unavailable(f"The {service} service does not know the call; are its address and version right?")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "larger than max" in detail:
             return TooLarge(f"A message between services is over RAGLINE_MAX_MESSAGE_MB ({detail}).")
         case code:

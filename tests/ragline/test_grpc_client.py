@@ -214,7 +214,7 @@ async def test_nobody_there_is_unavailable() -> None:
     port = await gone.start()
     await gone.stop(0)
     async with channel(f"127.0.0.1:{port}", max_message_mb=4) as ours:
-        with pytest.raises(Unavailable, match=r"does not answer .* is it running"):
+        with pytest.raises(Unavailable, match="The reranker service does not answer; is it running"):
             await call(rerank(ours), RerankRequest(), timeout_s=TIMEOUT_S)
 
 
