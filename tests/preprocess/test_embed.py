@@ -123,6 +123,7 @@ async def test_a_query_is_cached_for_its_time_only(embedder: Recording) -> None:
 
 async def test_a_query_goes_ahead_of_passages(embedding: Embedding, embedder: Recording) -> None:
     embedder.gate.clear()
+    embedder.entered.clear()  # the warm-up set it
     first = asyncio.create_task(embedding.embed(["first"], lane=PASSAGE))
     await asyncio.to_thread(embedder.entered.wait)
     long = [f"{n} " + "word " * 600 for n in range(4)]
