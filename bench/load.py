@@ -24,10 +24,6 @@ class Load:
         """Requests a second."""
         return len(self.latencies_ms) / self.wall_s
 
-    def quantile(self, share: float) -> float:
-        """The latency in ms that ``share`` of the requests stayed below."""
-        return self.latencies_ms[min(int(share * len(self.latencies_ms)), len(self.latencies_ms) - 1)]
-
 
 def run(port: int, path: str, bodies: Sequence[dict[str, Any]], clients: int) -> Load:
     """Post every body once, ``clients`` at a time; raises RuntimeError on any answer but 200."""
