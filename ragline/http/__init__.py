@@ -1,7 +1,8 @@
 """The REST door that every service shares: problems, request ids, deadlines, limits, readiness, event streams."""
 
 from ragline.http.app import create_app
+from ragline.http.bodies import StrictBody
 from ragline.http.problems import Problem
 from ragline.http.sse import sse
 
-__all__ = ["Problem", "create_app", "sse"]
+__all__ = ["Problem", "StrictBody", "create_app", "sse"]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.errors import InvalidRequest, TooLarge
-from ragline.http import sse
+from ragline.http import StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
 from services.generator.events import Question, Token
@@ -21,13 +21,10 @@ TENANT = "default"
 STREAM = "send typed server-sent events instead of one JSON object"
 
 
-class GenerateBody(BaseModel):
+class GenerateBody(StrictBody):
     """A question to a collection."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [
                 {"query": "How is a lost message retried?"},
@@ -46,13 +43,10 @@ class GenerateBody(BaseModel):
     explain: Annotated[bool, Field(description="add each stage's ranks and scores, and the prompt")] = False
 
 
-class SummarizeBody(BaseModel):
+class SummarizeBody(StrictBody):
     """What to summarise: ``text``, or documents of a collection."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [
                 {"text": "The retriever holds the passages. It searches them by words and by meaning."},

@@ -7,17 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from ragline.http import StrictBody
 from services.reranker.rerank import Ranking, Reranker
 from services.reranker.scorers import Candidate
 
 
-class RerankBody(BaseModel):
+class RerankBody(StrictBody):
     """Passages to order by how well they answer the query."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [
                 {

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ragline.errors import InvalidRequest
+from ragline.http import StrictBody
 from ragline.v1.passage_pb2 import Passage
 from services.retriever import filters
 from services.retriever.limits import DEFAULT_TENANT, Limits, key
@@ -24,10 +25,10 @@ EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class RetrieveBody(BaseModel):
+class RetrieveBody(StrictBody):
     """One query, or many at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     query: Annotated[str | None, Field(description="what is looked for; or give queries")] = None
     queries: Annotated[list[str] | None, Field(description="many at once; equal ones are searched once")] = None
