@@ -24,10 +24,13 @@ IDEMPOTENT = (
     "ragline.v1.Preprocess/Embed",
     "ragline.v1.Reranker/Rerank",
     "ragline.v1.Retriever/Search",
+    "ragline.v1.Retriever/Reserve",
     "ragline.v1.Retriever/Upsert",
+    "ragline.v1.Retriever/Settle",
     "ragline.v1.Retriever/Delete",
     "ragline.v1.Retriever/GetDocument",
     "ragline.v1.Retriever/ListDocuments",
+    "ragline.v1.Retriever/KnownUris",
 )
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
 RETRY = {

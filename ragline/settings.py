@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="threads for models and indexes; 0 takes what the cgroup allows")
     drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight get when the service stops")
     max_message_mb: int = Field(128, ge=1, description="largest gRPC message, in MB")
+    connection_age_s: float = Field(
+        5.0, ge=1, description="seconds after which gRPC clients connect anew, and so find new replicas"
+    )
+    broker_url: str = Field("", description="queues of work; empty: queue.db in data_dir")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
 
     @field_validator("data_dir", "models_dir")

@@ -16,6 +16,10 @@ class Poison(Exception):
     """Raised by a handler: the message can never be handled, so it is parked at once with this reason."""
 
 
+class Unfinished(Exception):
+    """Raised by a handler that did a part of the work and kept it: called again soon, no attempt is counted."""
+
+
 @dataclass(frozen=True)
 class Message:
     """A message in a consumer's hands. Equal keys are handled one after the other, in order."""

@@ -21,7 +21,6 @@ class Settings(settings.Settings):
 
     retriever_address: str = Field("127.0.0.1:50052", description="the retriever's gRPC door, host:port")
     retriever_timeout_s: float = Field(60.0, gt=0, description="seconds that one call to the retriever may take")
-    broker_url: str = Field("", description="queue of documents to ingest; empty: queue.db in data_dir")
     cache_url: str = Field(
         "", description="cache of vectors, shared with the reranker; empty: cache.db in data_dir"
     )
