@@ -1,0 +1,37 @@
+"""The servers that all tests of a session share, each started by the first test that asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.redis import RedisServer
+
+REQUIRED = "RAGLINE_REQUIRE_SERVERS"
+
+
+def require(program: str, package: str) -> None:
+    """Skip the test where the program is not installed, or fail it where all servers are required."""
+    if shutil.which(program):
+        return
+    reason = f"{program} is not installed; apt-get install {package}"
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def redis_installed() -> None:
+    """For tests that start, kill and pause a Redis of their own."""
+    require("redis-server", "redis-server")
+    require("redis-cli", "redis-tools")
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for all tests; each keeps to a ``prefix`` of its own, and none stops it."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
