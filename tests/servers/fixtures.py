@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.rabbitmq import PROGRAMS, RabbitmqServer
 from tests.servers.redis import RedisServer
 
 REQUIRED = "RAGLINE_REQUIRE_SERVERS"
 
 
-def require(program: str, package: str) -> None:
+def require(program: str, package: str, path: str | None = None) -> None:
     """Skip the test where the program is not installed, or fail it where all servers are required."""
-    if shutil.which(program):
+    if shutil.which(program, path=path):
         return
     reason = f"{program} is not installed; apt-get install {package}"
     if os.environ.get(REQUIRED) == "1":
@@ -34,4 +35,19 @@ def redis_installed() -> None:
 def redis_server(redis_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis for all tests; each keeps to a ``prefix`` of its own, and none stops it."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_installed() -> None:
+    """For tests that start, kill and pause a RabbitMQ of their own."""
+    require("rabbitmq-server", "rabbitmq-server", PROGRAMS)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(
+    rabbitmq_installed: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RabbitmqServer]:
+    """One RabbitMQ for all tests; each keeps to a ``prefix`` of its own, and none stops it."""
+    with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
