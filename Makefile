@@ -60,11 +60,11 @@ $(BIN)/python:
 	$(PIP) install --quiet --constraint constraints.txt --upgrade pip
 
 $(VENV)/.default: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints.txt --editable . --group all
+	$(PIP) install --quiet --constraint constraints.txt --editable . --group all --group build
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]" --group all
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]" --group all --group build
 	touch $@ $(VENV)/.default
 
 $(GENERATED): $(PROTOS) | $(BIN)/python
