@@ -12,7 +12,7 @@ import structlog
 
 from ragline import context
 from ragline.errors import RaglineError, TimedOut, TooLarge, Unavailable, from_grpc
-from ragline.grpc_server import EXTRA_KEY, MAX_METADATA_BYTES, MB, REQUEST_ID_KEY
+from ragline.grpc_server import CLIENT_PING_MS, EXTRA_KEY, MAX_METADATA_BYTES, MB, REQUEST_ID_KEY
 
 log = structlog.get_logger(__name__)
 
@@ -32,13 +32,15 @@ IDEMPOTENT = (
     "ragline.v1.Retriever/ListDocuments",
     "ragline.v1.Retriever/KnownUris",
 )
+PING_TIMEOUT_MS = 3_000
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
 RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # A server that is ending answers what reached it last with CANCELLED.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
 
@@ -46,7 +48,9 @@ def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = ID
     """A channel to every replica behind ``address`` (``host:port``), taking turns between them.
 
     ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
-    there. A server that comes back is found again within about a second. Nothing connects until a call.
+    there. A server that comes back is found again within about a second, a new replica when the servers next
+    end a connection for its age, and one that is frozen is left after about five seconds. Nothing connects
+    until a call.
     """
     target = address if "://" in address or address.startswith(SCHEMES) else f"dns:///{address}"
     return grpc.aio.insecure_channel(target, options=options(max_message_mb, idempotent))
@@ -70,8 +74,13 @@ def options(max_message_mb: int, idempotent: Sequence[str]) -> list[tuple[str, A
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", CLIENT_PING_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        (
+            "grpc.http2.ping_timeout_ms",
+            PING_TIMEOUT_MS,
+        ),  # of pings that measure the line; keepalive waits for those
+        ("grpc.http2.max_pings_without_data", 0),  # no end to them while a call waits
         ("grpc.enable_http_proxy", 0),  # a proxy set for the way out must not catch calls inside
     ]
 

@@ -23,6 +23,7 @@ REQUEST_ID_KEY = "x-request-id"
 MAX_DETAIL_BYTES = 2_000  # percent-encoded it may be three times as long, and metadata is bounded
 MAX_METADATA_BYTES = 64 * 1024
 MB = 1024 * 1024
+CLIENT_PING_MS = 2_000  # while a call waits: so a server that is frozen, not gone, is noticed
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,9 @@ class GrpcServer:
     """Serves what ``add`` registers on ``address`` (``host:port``; port 0 takes a free one).
 
     ``add`` returns the full names of the services it added. Until ``set_serving(True)`` health says
-    NOT_SERVING. ``max_connection_age_ms`` makes clients come back now and then, which spreads them over
-    new replicas; None keeps connections for ever. ``setting`` is named when the address cannot be had.
+    NOT_SERVING. ``connection_age_s`` makes clients connect anew now and then, which is when they look up
+    the replicas; calls in flight are finished on the old connection. None keeps connections for ever.
+    ``setting`` is named when the address cannot be had.
     """
 
     def __init__(
@@ -42,16 +44,14 @@ class GrpcServer:
         *,
         max_message_mb: int,
         drain_s: float,
-        max_connection_age_ms: int | None = None,
+        connection_age_s: float | None = None,
         setting: str = "grpc_port",
     ) -> None:
         self.address = address
         self.setting = setting
         self.drain_s = drain_s
         self.health = health.aio.HealthServicer()
-        self.server = grpc.aio.server(
-            interceptors=[Boundary()], options=options(max_message_mb, max_connection_age_ms)
-        )
+        self.server = grpc.aio.server(interceptors=[Boundary()], options=options(max_message_mb, connection_age_s))
         self.names = ["", *add(self.server)]
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         reflection.enable_server_reflection(
@@ -81,7 +81,7 @@ class GrpcServer:
         await self.server.stop(self.drain_s if drain_s is None else drain_s)
 
 
-def options(max_message_mb: int, max_connection_age_ms: int | None) -> list[tuple[str, int]]:
+def options(max_message_mb: int, connection_age_s: float | None) -> list[tuple[str, int]]:
     """The channel arguments of a server."""
     chosen = [
         ("grpc.max_receive_message_length", max_message_mb * MB),
@@ -92,13 +92,11 @@ def options(max_message_mb: int, max_connection_age_ms: int | None) -> list[tupl
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_MS // 2),  # more often counts as an attack
     ]
-    if max_connection_age_ms is not None:
-        chosen += [
-            ("grpc.max_connection_age_ms", max_connection_age_ms),
-            ("grpc.max_connection_age_grace_ms", max_connection_age_ms),
-        ]
+    if connection_age_s is not None:
+        # No grace is set: a stream may last longer than any grace, and it keeps its connection until it ends.
+        chosen.append(("grpc.max_connection_age_ms", int(connection_age_s * 1000)))
     return chosen
 
 

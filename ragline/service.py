@@ -129,6 +129,7 @@ async def serve(
                 service.add_rpc,
                 max_message_mb=settings.max_message_mb,
                 drain_s=settings.drain_s,
+                connection_age_s=settings.connection_age_s,
                 setting=f"{service.name.upper()}_GRPC_PORT",
             )
             await server.start()
