@@ -11,7 +11,7 @@ import pytest
 from tests.servers.rabbitmq import PROGRAMS, RabbitmqServer
 from tests.servers.redis import RedisServer
 
-REQUIRED = "RAGLINE_REQUIRE_SERVERS"
+REQUIRED = "REQUIRE_SERVERS"
 
 
 def require(program: str, package: str, path: str | None = None) -> None:
