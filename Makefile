@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROTOS := $(wildcard proto/ragline/v1/*.proto)
 GENERATED := ragline/v1/__init__.py
 
-.PHONY: run test check format proto lock env-example bench eval chaos clean help
+.PHONY: run test servers check format proto lock env-example bench eval chaos clean help
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -15,9 +15,12 @@ run: $(VENV)/.default $(GENERATED)  ## set up and start everything on http://127
 	$(BIN)/ragline models pull
 	$(BIN)/ragline up
 
-test: $(VENV)/.dev $(GENERATED)  ## every test that needs no extra
+test: $(VENV)/.dev $(GENERATED) servers  ## every test that needs no extra
 	$(BIN)/ragline models pull
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+servers:  ## install Redis, RabbitMQ and NGINX for the tests, where that may be done
+	tests/servers/install
 
 check: $(VENV)/.dev $(GENERATED)  ## secrets, lint, format, types, import rules
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
