@@ -8,15 +8,17 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 import ragline
 from ragline.http import problems
-from ragline.http.body import MB, Body
+from ragline.http.body import MB, Body, Limit
 from ragline.http.middleware import Access, Presence
 from ragline.http.ready import Check, probes
 
 BODY_SETTING = "RAGLINE_MAX_BODY_MB"
+BODY_LIMIT = "x-body-limit"
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -33,7 +35,9 @@ def create_app(
     """``routers`` bare and under ``/v1``, with problem documents, request ids, deadlines, bounds and probes.
 
     ``checks`` decide ``/readyz``: each raises a ``RaglineError`` while its part is not ready.
-    ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives.
+    ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives. A route whose
+    ``openapi_extra`` has ``x-body-limit`` (``{"mb": 256, "setting": NAME}``) reads bodies of the kinds that it
+    describes as they come, up to that limit.
     """
     # its pages come from this process: /docs works on a machine without network
     app = FastAPIOffline(title=title, version=ragline.__version__, lifespan=lifespan)
@@ -44,11 +48,24 @@ def create_app(
         app.include_router(router, prefix="/v1", include_in_schema=False)
     app.include_router(probes(title, checks))
     # The last one added is the outermost.
-    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting)
+    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=uploads(app))
     app.add_middleware(Presence)
     app.add_middleware(Access)
     describe(app)
     return app
+
+
+def uploads(app: FastAPI) -> dict[str, Limit]:
+    """The limits of the routes that have one of their own, by path."""
+    limits = {}
+    for route in app.routes:
+        if not isinstance(route, APIRoute):
+            continue
+        extra = route.openapi_extra or {}
+        if own := extra.get(BODY_LIMIT):
+            kinds = tuple(extra["requestBody"]["content"])
+            limits[route.path] = Limit(own["mb"] * MB, own["setting"], kinds)
+    return limits
 
 
 def describe(app: FastAPI) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from email.message import Message as Mime
 from typing import Any
 
@@ -18,17 +20,33 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 
 
+@dataclass(frozen=True)
+class Limit:
+    """The most bytes of a body, the setting that says so, and the kinds that are taken as they come."""
+
+    max_bytes: int
+    setting: str
+    kinds: tuple[str, ...] = (FORM,)
+
+    def too_large(self) -> TooLarge:
+        """The error for a body over the limit."""
+        return TooLarge(f"The body is over the limit of {self.max_bytes / MB:g} MB; {self.setting} sets it.")
+
+
 class Body:
     """Refuses bodies that are too large, of an unknown kind, or JSON that is none, each with its reason.
 
     ``setting`` names the limit in the error. JSON is read whole and checked here, strictly (UTF-8, no NaN,
     no lone surrogates, bounded nesting), so that nothing later trips over it; forms are counted as they come.
+    So is what comes to the paths of ``uploads``: these take other kinds, up to limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, setting: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, setting: str, uploads: Mapping[str, Limit] | None = None
+    ) -> None:
         self.app = app
-        self.max_bytes = max_bytes
-        self.setting = setting
+        self.limit = Limit(max_bytes, setting)
+        self.uploads = dict(uploads or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within the bounds."""
@@ -36,25 +54,21 @@ class Body:
         if not has_body(headers):
             await self.app(scope, receive, send)
             return
-        if declared(headers) > self.max_bytes:
-            raise self.too_large()
+        upload = self.uploads.get(scope["path"])
+        limit = upload or self.limit
+        if declared(headers) > limit.max_bytes:
+            raise limit.too_large()
         kind = media_type(headers)
-        if is_json(kind):
+        if kind in limit.kinds:
+            await Counted(self.app, limit, receive, send).serve(scope)
+        elif upload is None and is_json(kind):
             body = await self.read(receive)
             if body:
                 check_json(body)
             await self.app(scope, replay(body, receive), send)
-        elif kind == FORM:
-            await Counted(self, receive, send).serve(scope)
         else:
-            raise Unsupported(
-                f"Bodies of type {clipped(kind) or '(none given)'} are not read here; "
-                f"send application/json or {FORM}."
-            )
-
-    def too_large(self) -> TooLarge:
-        """The error for a body over the limit."""
-        return TooLarge(f"The body is over the limit of {self.max_bytes / MB:g} MB; {self.setting} sets it.")
+            read = upload.kinds[0] if upload else f"{JSON} or {FORM}"
+            raise Unsupported(f"Bodies of type {clipped(kind) or '(none given)'} are not read here; send {read}.")
 
     async def read(self, receive: Receive) -> bytes:
         """The whole body; raises TooLarge as soon as it is over the limit."""
@@ -65,8 +79,8 @@ class Body:
             message = await receive()
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self.max_bytes:
-                raise self.too_large()
+            if size > self.limit.max_bytes:
+                raise self.limit.too_large()
             more = message.get("more_body", False)
         return b"".join(chunks)
 
@@ -78,8 +92,9 @@ class Counted:
     it begins after that is replaced.
     """
 
-    def __init__(self, body: Body, receive: Receive, send: Send) -> None:
-        self.body = body
+    def __init__(self, app: ASGIApp, limit: Limit, receive: Receive, send: Send) -> None:
+        self.app = app
+        self.limit = limit
         self.source = receive
         self.out = send
         self.size = 0
@@ -96,14 +111,14 @@ class Counted:
                 self.replaced = True
                 await problem(self.error)(scope, self.source, self.out)
 
-        await self.body.app(scope, self.receive, send)
+        await self.app(scope, self.receive, send)
 
     async def receive(self) -> Message:
         """The next part of the body."""
         message = await self.source()
         self.size += len(message.get("body", b""))
-        if self.size > self.body.max_bytes:
-            self.error = self.body.too_large()
+        if self.size > self.limit.max_bytes:
+            self.error = self.limit.too_large()
             raise self.error
         return message
 

@@ -12,6 +12,8 @@ from ragline import context
 from ragline.http import create_app, sse
 from ragline.http.server import HttpServer
 
+LINES = {"mb": 2, "setting": "SHOP_MAX_LINES_MB"}
+
 Do = Callable[[], Awaitable[Any]]
 
 
@@ -56,6 +58,10 @@ def shop(do: Do = nothing, events: Callable[[], AsyncIterator[Any]] = none, **op
     @router.post("/files")
     async def files(files: list[UploadFile]) -> dict[str, int]:
         return {file.filename or "": len(await file.read()) for file in files}
+
+    @router.post("/lines", openapi_extra={"x-body-limit": LINES, "requestBody": {"content": {"text/x-lines": {}}}})
+    async def lines(request: Request) -> dict[str, int]:
+        return {"bytes": sum([len(part) async for part in request.stream()])}
 
     @router.get("/do")
     async def act(n: int = Query(1, ge=1)) -> dict[str, Any]:

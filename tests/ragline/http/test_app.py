@@ -26,7 +26,7 @@ async def test_routes_exist_bare_and_under_v1() -> None:
 async def test_the_description_lists_each_route_once_and_says_what_errors_look_like() -> None:
     async with client(shop()) as inside:
         schema = (await inside.get("/openapi.json")).json()
-    assert set(schema["paths"]) == {"/documents", "/files", "/do", "/stream", "/healthz", "/readyz"}
+    assert set(schema["paths"]) == {"/documents", "/files", "/lines", "/do", "/stream", "/healthz", "/readyz"}
     operations = [operation for path in schema["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]
     assert len(ids) == len(set(ids))

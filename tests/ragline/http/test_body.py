@@ -99,6 +99,22 @@ async def test_json_goes_by_several_names(kind: str) -> None:
     assert (await sent(GOOD, {"content-type": kind})).status_code == 200
 
 
+async def test_a_route_may_read_another_kind_up_to_a_limit_of_its_own() -> None:
+    async def parts(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // 1024):
+            yield b"x" * 1024
+
+    kind = {"content-type": "text/x-lines"}
+    async with client(shop(max_body_mb=1)) as inside:
+        for path in ("/lines", "/v1/lines"):
+            answer = await inside.post(path, content=parts(2 << 20), headers=kind)
+            assert answer.json() == {"bytes": 2 << 20}
+            over = await inside.post(path, content=parts((2 << 20) + 1024), headers=kind)
+            is_problem(over, 413, "SHOP_MAX_LINES_MB", "2 MB")
+            is_problem(await inside.post(path, content=b"{}", headers=JSON), 415, "text/x-lines")
+        is_problem(await inside.post("/documents", content=b"x", headers=kind), 415, "text/x-lines")
+
+
 async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
     read = False
 
