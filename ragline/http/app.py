@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 import ragline
@@ -48,7 +48,7 @@ def create_app(
         app.include_router(router, prefix="/v1", include_in_schema=False)
     app.include_router(probes(title, checks))
     # The last one added is the outermost.
-    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=uploads(app))
+    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=cache(lambda: uploads(app)))
     app.add_middleware(Presence)
     app.add_middleware(Access)
     describe(app)
@@ -56,15 +56,13 @@ def create_app(
 
 
 def uploads(app: FastAPI) -> dict[str, Limit]:
-    """The limits of the routes that have one of their own, by path."""
+    """The limits of the routes that have one of their own, by path, as the OpenAPI document tells them."""
     limits = {}
-    for route in app.routes:
-        if not isinstance(route, APIRoute):
-            continue
-        extra = route.openapi_extra or {}
-        if own := extra.get(BODY_LIMIT):
-            kinds = tuple(extra["requestBody"]["content"])
-            limits[route.path] = Limit(own["mb"] * MB, own["setting"], kinds)
+    for path, operations in app.openapi()["paths"].items():
+        for operation in operations.values():
+            if own := operation.get(BODY_LIMIT):
+                kinds = tuple(operation["requestBody"]["content"])
+                limits[path] = limits[f"/v1{path}"] = Limit(own["mb"] * MB, own["setting"], kinds)
     return limits
 
 

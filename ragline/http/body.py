@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message as Mime
 from typing import Any
@@ -42,11 +42,11 @@ class Body:
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int, setting: str, uploads: Mapping[str, Limit] | None = None
+        self, app: ASGIApp, *, max_bytes: int, setting: str, uploads: Callable[[], Mapping[str, Limit]]
     ) -> None:
         self.app = app
         self.limit = Limit(max_bytes, setting)
-        self.uploads = dict(uploads or {})
+        self.uploads = uploads  # asked with the first body, when all routes are there
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within the bounds."""
@@ -54,7 +54,7 @@ class Body:
         if not has_body(headers):
             await self.app(scope, receive, send)
             return
-        upload = self.uploads.get(scope["path"])
+        upload = self.uploads().get(scope["path"])
         limit = upload or self.limit
         if declared(headers) > limit.max_bytes:
             raise limit.too_large()
