@@ -25,12 +25,19 @@ class EmbedRequest(BaseModel):
     )
 
     input: str | list[str] = Field(description="one text, or a list of texts; none of them empty")
+    explain: bool = Field(False, description="tell the word pieces read of each text")
 
 
 class Usage(BaseModel):
     """What was read."""
 
     tokens: int = Field(description="word pieces read, special ones included, over all texts")
+
+
+class EmbedExplained(BaseModel):
+    """What was read of each text, in the order of the texts."""
+
+    tokens: list[int] = Field(description="word pieces, special ones included")
 
 
 class EmbedResponse(BaseModel):
@@ -57,6 +64,7 @@ class EmbedResponse(BaseModel):
         default=[],
         description="indices of the texts of which only the start was read; left out where there is none",
     )
+    explain: EmbedExplained | None = Field(None, description="only where asked for")
 
 
 def router(embedding: Embedding, limits: Limits) -> APIRouter:
@@ -89,6 +97,8 @@ def router(embedding: Embedding, limits: Limits) -> APIRouter:
         }
         if any(result.truncated):
             body["truncated"] = [at for at, cut in enumerate(result.truncated) if cut]
+        if request.explain:
+            body["explain"] = {"tokens": result.tokens}
         content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         return Response(content, media_type="application/json")
 

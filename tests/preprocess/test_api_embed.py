@@ -52,6 +52,11 @@ async def test_texts_of_which_only_the_start_was_read_are_named(client: httpx.As
     assert response.json()["usage"] == {"tokens": 1 + MAX_WORDS}
 
 
+async def test_the_word_pieces_of_each_text_are_told_where_asked_for(client: httpx.AsyncClient) -> None:
+    response = await client.post("/embed", json={"input": ["one", "two words"], "explain": True})
+    assert response.json()["explain"] == {"tokens": [1, 2]}
+
+
 @pytest.mark.parametrize("text", ["\x00", "\u202eevil", "\u200b", "👩‍👩‍👧", " ", "字" * 300])
 async def test_odd_texts_are_embedded(client: httpx.AsyncClient, text: str) -> None:
     assert (await client.post("/embed", json={"input": text})).status_code == 200
