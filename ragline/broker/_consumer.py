@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ragline.broker import Handler, Poison
+from ragline.broker import Handler
 from ragline.broker import _queue_file as file
+from ragline.broker._policy import Outcome, attempt
 from ragline.errors import RaglineError
 
 if TYPE_CHECKING:
     from ragline.broker.sqlite import SqliteBroker
-
-MAX_REASON = 500  # characters of a dead letter's reason
 
 log = structlog.get_logger(__name__)
 
@@ -120,47 +119,34 @@ class SqliteConsumer:
             log.error("message could not be settled", queue=self.queue, error=str(error))
 
     async def _handle(self, delivery: file.Delivery) -> None:
-        message = delivery.message
-        try:
-            await self._handler(message)
-        except Poison as error:
-            log.error("message is poison", queue=self.queue, message=message.id, reason=sentence(error))  # noqa: TRY400
-            await self._settle(delivery, park=sentence(error))
-        except asyncio.CancelledError:
-            if self._stopping:
-                raise  # stop() gives it back
-            await self._failed(delivery, "its handler was cancelled")
-        except Exception as error:  # whatever a handler raises means: not handled, try again
-            log.warning(
-                "message failed", queue=self.queue, message=message.id, attempt=message.attempt, exc_info=error
-            )
-            await self._failed(delivery, sentence(error))
-        else:
-            await self._settle(delivery)
+        policy, message = self._broker.policy, delivery.message
+        outcome = await attempt(
+            self._handler, self.queue, message, policy.max_attempts, lambda: self._stopping
+        )  # cancelled while stopping: stop() gives it back
+        await self._settle(delivery, outcome)
 
-    async def _failed(self, delivery: file.Delivery, reason: str) -> None:
-        policy, attempt = self._broker.policy, delivery.message.attempt
-        if attempt >= policy.max_attempts:
-            await self._settle(delivery, park=reason)
-        else:
-            await self._settle(delivery, due=self._broker.clock() + policy.delay_s(attempt))
-
-    async def _settle(self, delivery: file.Delivery, park: str | None = None, due: float | None = None) -> None:
-        """Park the message, postpone it, or, with neither, forget it; unless it is someone else's by now."""
+    async def _settle(self, delivery: file.Delivery, outcome: Outcome) -> None:
+        """Park the message, postpone it or forget it; unless it is someone else's by now."""
 
         def settle(db: sqlite3.Connection) -> bool:
             if not file.held(db, delivery.seq, self._owner):
                 return False
-            if park is not None:
-                file.park(db, delivery.seq, park, self._broker.clock())
-            elif due is not None:
-                file.postpone(db, delivery.seq, due)
+            if outcome.park:
+                file.park(db, delivery.seq, outcome.park, self._broker.clock())
+            elif outcome.again:
+                file.postpone(db, delivery.seq, self._due(delivery, outcome), counted=outcome.counted)
             else:
                 file.remove(db, delivery.seq)
             return True
 
         if not await self._broker.step(settle):
             log.warning("lease was lost, message is handled again", queue=self.queue, message=delivery.message.id)
+
+    def _due(self, delivery: file.Delivery, outcome: Outcome) -> float:
+        policy = self._broker.policy
+        soon_s = min(policy.soon_s, policy.max_retry_s)
+        wait_s = policy.delay_s(delivery.message.attempt) if outcome.counted else soon_s
+        return self._broker.clock() + wait_s
 
     async def _keep_lease(self) -> None:
         while True:
@@ -172,12 +158,3 @@ class SqliteConsumer:
 
     def _extend(self, db: sqlite3.Connection) -> None:
         file.extend(db, self._owner, self._broker.clock() + self._broker.policy.lease_s)
-
-
-def sentence(error: BaseException) -> str:
-    """What a failure says, in one bounded line; never a stack trace."""
-    if isinstance(error, Poison | RaglineError) and str(error):
-        text = str(error)
-    else:
-        text = f"{type(error).__name__}: {error}".rstrip(": ")
-    return " ".join(text.split())[:MAX_REASON]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragline.broker import DeadLetter, Message, NewMessage
+from ragline.broker._policy import DIED
 from ragline.settings import SettingsError
 
 READY, BLOCKED, IN_HAND, WAITING = range(4)
@@ -47,7 +48,6 @@ CREATE TRIGGER IF NOT EXISTS dead_removed AFTER DELETE ON dead BEGIN
     UPDATE depth SET dead = dead - 1 WHERE queue = old.queue;
 END;
 """
-DIED = "its consumer died {deaths} times while handling it"
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,12 @@ def remove(db: sqlite3.Connection, seq: int) -> None:
         )
 
 
-def postpone(db: sqlite3.Connection, seq: int, due: float) -> None:
-    """Take a message out of its consumer's hands until ``due``."""
-    db.execute("UPDATE message SET state = ?, owner = NULL, due = ? WHERE seq = ?", (WAITING, due, seq))
+def postpone(db: sqlite3.Connection, seq: int, due: float, *, counted: bool) -> None:
+    """Take a message out of its consumer's hands until ``due``; whether this was an attempt is ``counted``."""
+    db.execute(
+        "UPDATE message SET state = ?, owner = NULL, due = ?, attempts = attempts - ? WHERE seq = ?",
+        (WAITING, due, 0 if counted else 1, seq),
+    )
 
 
 def give_back(db: sqlite3.Connection, owner: str) -> None:

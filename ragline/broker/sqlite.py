@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,10 @@ from pydantic import PositiveFloat, PositiveInt
 
 from ragline.batching import Batcher
 from ragline.broker import Broker, Consumer, DeadLetter, Handler, NewMessage
+from ragline.broker import _policy as policies
 from ragline.broker import _queue_file as file
 from ragline.broker._consumer import SqliteConsumer
-from ragline.errors import Overloaded, TooLarge
+from ragline.errors import Overloaded
 from ragline.settings import SettingsError
 from ragline.urls import Location
 
@@ -31,31 +31,15 @@ BUSY_S = 30.0
 
 
 @dataclass(frozen=True)
-class Policy:
-    """The bounds and delays of a broker.
+class Policy(policies.Policy):
+    """The bounds and delays of a queue in a file.
 
-    The n-th retry waits ``retry_s`` x 4^(n-1), give or take a fifth, at most ``max_retry_s``. A message is
-    parked when its handler has raised ``max_attempts`` times, or when more than ``max_deaths`` consumers died
-    over it: a death is seldom the message's fault, so it counts apart. A consumer in another process that is
-    silent for ``lease_s`` loses its messages. ``drain_s`` is what handlers get to finish when a consumer stops.
+    A consumer in another process that is silent for ``lease_s`` loses its messages; ``poll_s`` is how often a
+    consumer looks whether another process published something.
     """
 
-    max_messages: int = 100_000
-    max_message_mb: int = 16
-    max_dead: int = 100_000
-    max_attempts: int = 5
-    max_deaths: int = 20
-    retry_s: float = 1.0
-    max_retry_s: float = 60.0
     lease_s: float = 60.0
     poll_s: float = 0.5
-    drain_s: float = 10.0
-
-    def delay_s(self, attempt: int) -> float:
-        """How long to wait after the ``attempt``-th try failed."""
-        jitter = random.SystemRandom().uniform(0.8, 1.2)
-        # The exponent is bounded: 4 to the power of a large setting is no float any more.
-        return min(self.max_retry_s, self.retry_s * 4.0 ** min(attempt - 1, 50) * jitter)
 
 
 def load(
@@ -109,7 +93,7 @@ class SqliteBroker:
         Raises Overloaded when the queue is full, TooLarge when the messages could never fit.
         """
         wanted = list(messages)
-        self._refuse_large(wanted)
+        self.policy.refuse_large(wanted)
         full = await self.step(lambda db: self._publish(db, queue, wanted))
         if full:
             raise Overloaded(full)
@@ -182,26 +166,10 @@ class SqliteBroker:
 
     def _publish(self, db: sqlite3.Connection, queue: str, messages: Sequence[NewMessage]) -> str:
         """Add the messages; returns why not, if the queue is full."""
-        waiting, dead = file.depth(db, queue)
-        if dead >= self.policy.max_dead:
-            return f"The queue {queue} has {dead} dead letters; replay or purge them."
-        if waiting + len(messages) > self.policy.max_messages:
-            return (
-                f"The queue {queue} is full: {waiting} of {self.policy.max_messages} messages wait (max_messages)."
-            )
-        file.add(db, queue, messages)
-        return ""
-
-    def _refuse_large(self, messages: Sequence[NewMessage]) -> None:
-        if len(messages) > self.policy.max_messages:
-            raise TooLarge(
-                f"{len(messages)} messages at once never fit a queue of {self.policy.max_messages} (max_messages)."
-            )
-        limit = self.policy.max_message_mb
-        if any(len(message.body) > limit * 1_000_000 for message in messages):
-            raise TooLarge(
-                f"A message is larger than {limit} MB (max_message_mb); store its content and send a name."
-            )
+        full = self.policy.full(queue, *file.depth(db, queue), len(messages))
+        if not full:
+            file.add(db, queue, messages)
+        return full
 
     def _recover(self) -> None:
         """Give back what dead consumers had in hand, if no other process has the file open.
