@@ -127,6 +127,7 @@ class SqliteConsumer:
 
     async def _settle(self, delivery: file.Delivery, outcome: Outcome) -> None:
         """Park the message, postpone it or forget it; unless it is someone else's by now."""
+        due = self._due(delivery, outcome)
 
         def settle(db: sqlite3.Connection) -> bool:
             if not file.held(db, delivery.seq, self._owner):
@@ -134,7 +135,7 @@ class SqliteConsumer:
             if outcome.park:
                 file.park(db, delivery.seq, outcome.park, self._broker.clock())
             elif outcome.again:
-                file.postpone(db, delivery.seq, self._due(delivery, outcome), counted=outcome.counted)
+                file.postpone(db, delivery.seq, due, counted=outcome.counted)
             else:
                 file.remove(db, delivery.seq)
             return True
