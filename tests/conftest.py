@@ -8,11 +8,17 @@ from hypothesis import settings as hypothesis_settings
 
 from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
-from tests.servers.fixtures import rabbitmq_installed, rabbitmq_server, redis_installed, redis_server
+from tests.servers.fixtures import (
+    nginx_installed,
+    rabbitmq_installed,
+    rabbitmq_server,
+    redis_installed,
+    redis_server,
+)
 from tests.suite import Suite
 
 # Fixtures that live elsewhere.
-__all__ = ["rabbitmq_installed", "rabbitmq_server", "redis_installed", "redis_server"]
+__all__ = ["nginx_installed", "rabbitmq_installed", "rabbitmq_server", "redis_installed", "redis_server"]
 
 # A slow or busy machine is no fault of the code under test.
 hypothesis_settings.register_profile("ragline", deadline=None)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.nginx import PROGRAM as NGINX
+from tests.servers.nginx import SBIN
 from tests.servers.rabbitmq import PROGRAMS, RabbitmqServer
 from tests.servers.redis import RedisServer
 
@@ -51,3 +53,9 @@ def rabbitmq_server(
     """One RabbitMQ for all tests; each keeps to a ``prefix`` of its own, and none stops it."""
     with RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def nginx_installed() -> None:
+    """For tests that start an NGINX of their own."""
+    require(NGINX, "nginx", f"{os.environ['PATH']}:{SBIN}")
