@@ -59,23 +59,23 @@ def test_one_request_id_goes_through_all_services(apart: Apart) -> None:
     with apart.client("generator") as client:
         body = {"query": "Who changes the seal of the pump, and when?"}
         client.post("/generate", json=body, headers={"X-Request-Id": "trace-me-1"}).raise_for_status()
-    lines = [json.loads(line) for line in apart.log("generator").splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in apart.processes["generator"].log.splitlines() if line.startswith("{")]
     assert any(line.get("request_id") == "trace-me-1" for line in lines)
 
 
 def test_answers_go_on_without_the_reranker(apart: Apart) -> None:
-    apart.kill("reranker")
+    apart.processes["reranker"].kill()
     answer = answers(apart, "How long does the warranty of the pump last, in years?")
     assert answer["degraded"] == ["rerank"]
     assert "four years" in str(answer["answer"])
-    apart.start("reranker")
-    apart.wait_for("reranker", 200)
+    apart.processes["reranker"].start()
+    apart.processes["reranker"].wait_for(200)
     # The generator looks for it again within about a second.
     until(lambda n: answers(apart, f"Does the warranty of the pump last for {n} years?")["degraded"] == [])
 
 
 def test_search_goes_on_by_words_without_the_embedder(apart: Apart) -> None:
-    apart.kill("preprocess")
+    apart.processes["preprocess"].kill()
     with apart.client("retriever") as client:
         found = client.post("/retrieve", json={"query": "paid leave"}).json()
         assert found["degraded"] == ["dense"]
@@ -84,24 +84,24 @@ def test_search_goes_on_by_words_without_the_embedder(apart: Apart) -> None:
     answer = answers(apart, "How many days of leave does everybody have a year?")
     assert answer["degraded"] == ["dense"]
     assert "30 days" in str(answer["answer"])
-    apart.start("preprocess")
-    apart.wait_for("preprocess", 200)
+    apart.processes["preprocess"].start()
+    apart.processes["preprocess"].wait_for(200)
     until(lambda n: answers(apart, f"Does everybody have {n} days of paid leave a year?")["degraded"] == [])
 
 
 def test_without_the_retriever_there_is_no_answer(apart: Apart) -> None:
-    assert apart.stop("retriever") == 0
+    assert apart.processes["retriever"].stop() == 0
     with apart.client("generator") as client:
         problem(client.post("/generate", json={"query": "Where are the messages kept?"}), 503)
-    apart.wait_for("generator", 503)
+    apart.processes["generator"].wait_for(503)
     with apart.client("preprocess") as client:
         accepted = client.post("/documents", json={"documents": [{"id": "late", "text": "The late ferry."}]})
         assert accepted.status_code == 202
-        apart.start("retriever")
-        apart.wait_for("retriever", 200)
+        apart.processes["retriever"].start()
+        apart.processes["retriever"].wait_for(200)
         with client.stream("GET", f"/jobs/{accepted.json()['job_id']}/events") as events:
             assert "event: done" in "".join(events.iter_text())
-    apart.wait_for("generator", 200)
+    apart.processes["generator"].wait_for(200)
     assert "late ferry" in str(answers(apart, "Which ferry is late?"))
 
 
@@ -115,5 +115,5 @@ def test_citations_hold_apart_too(apart: Apart) -> None:
 
 def test_a_stop_of_each_is_clean(apart: Apart) -> None:
     for name in ("generator", "preprocess", "reranker", "retriever"):
-        assert apart.stop(name) == 0
-        assert "crashed" not in apart.log(name)
+        assert apart.processes[name].stop() == 0
+        assert "crashed" not in apart.processes[name].log
