@@ -1,0 +1,88 @@
+"""One process of ``tests.nginx.behaviour``, to be killed, paused and asked what arrived."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from tests.servers.nginx import HOST, wait_until
+from tests.suite import free_ports
+
+
+class Replica:
+    """A service on a port of its own; a context manager that ends it."""
+
+    def __init__(self, folder: Path, name: str = "replica", port: int = 0) -> None:
+        self.folder = folder
+        self.name = name
+        self.port = port or free_ports(1)[0]
+        self.address = f"{HOST}:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "tests.nginx.behaviour", self.name, str(self.port), str(self.folder)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self.answers, (self.folder / f"{self.name}.log").read_text)
+
+    def answers(self) -> bool:
+        """Whether it says that it lives."""
+        try:
+            return httpx.get(f"http://{self.address}/healthz", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def notes(self) -> list[str]:
+        """What it told of the requests that arrived."""
+        file = self.folder / self.name
+        return file.read_text().splitlines() if file.exists() else []
+
+    def arrived(self, identity: str) -> int:
+        """How often a request of that id arrived."""
+        return sum(note.endswith(f" {identity}") for note in self.notes())
+
+    def open(self, gate: str) -> None:
+        """Let what waits at a gate go on."""
+        (self.folder / gate).touch()
+
+    def kill(self) -> None:
+        """End it as a power cut would (kill -9); one that is paused too."""
+        self.send(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Let it end what it does and go."""
+        self.send(signal.SIGTERM)
+        if self.process is not None:
+            self.process.wait(20)
+
+    def pause(self) -> None:
+        """Stop its clock (SIGSTOP)."""
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.send(signal.SIGCONT)
+
+    def send(self, what: signal.Signals) -> None:
+        """Signal it, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(what)
