@@ -72,8 +72,8 @@ def open_store(settings: Settings, count: int) -> Store:
     )
     options: dict[str, Any] = dict(settings.store_options)
     if settings.store == "embedded":
-        bounds = ("max_queued_writes", "max_queued_mb", "max_group_mb", "max_collections")
-        options = {name: getattr(settings, name) for name in bounds} | options
+        bounds = ("max_queued_writes", "max_queued_mb", "max_group_mb", "max_collections", "max_removed_mb")
+        options = {name: getattr(settings, name) for name in (*bounds, "tombstone_ttl_s")} | options
     store: Store = backends.load("services.retriever.stores", settings.store, parts, options)
     return store
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ragline.errors import InvalidRequest, TooLarge
 from ragline.v1.retriever_pb2 import Document, UpsertRequest
-from services.retriever.stores import DEFAULT_COLLECTION, Content, Key, Vectors
+from services.retriever.stores import DEFAULT_COLLECTION, MAX_SEQ, Content, Key, Vectors
 
 COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DEFAULT_TENANT = "default"
@@ -34,6 +34,7 @@ class Limits:
     max_filter_terms: int = 1000
     max_passages: int = 100_000
     max_page: int = 1000
+    max_names: int = 1_000_000
 
     def queries(self, queries: Sequence[str], *, batch: bool = True) -> Sequence[str]:
         """The queries, if they are such."""
@@ -71,6 +72,15 @@ class Limits:
                 f"limit is {limit}; the most is {self.max_page} (RETRIEVER_MAX_PAGE).", field="limit"
             )
         return limit or self.max_page
+
+    def count(self, count: int, field: str = "count") -> int:
+        """``count``, if one call may name or take so many; raises TooLarge."""
+        if count > self.max_names:
+            raise TooLarge(
+                f"{field} has {count:,}; the most in one call is {self.max_names:,} (RETRIEVER_MAX_NAMES).",
+                field=field,
+            )
+        return count
 
     def content(self, request: UpsertRequest) -> Content:
         """The document of an upsert with its vectors as an array; raises InvalidRequest or TooLarge."""
@@ -111,6 +121,13 @@ def document_id(given: str, field: str = "document_id") -> str:
             f"A document's id has 1 to {MAX_ID_CHARS} characters and no control character.", field=field
         )
     return given
+
+
+def place(seq: int) -> int:
+    """``seq``, if it can be a number of the sequence of writes."""
+    if seq > MAX_SEQ:
+        raise InvalidRequest(f"seq is {seq}; take numbers from Reserve.", field="seq")
+    return seq
 
 
 def metadata(text: str) -> str:

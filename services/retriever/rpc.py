@@ -11,7 +11,7 @@ import grpc
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 from services.retriever import filters
-from services.retriever.limits import Limits, document_id, key
+from services.retriever.limits import Limits, document_id, key, place
 from services.retriever.search import Hit, Request, Search
 from services.retriever.stores import Store
 
@@ -50,31 +50,46 @@ class RetrieverRpc(retriever_pb2_grpc.RetrieverServicer):
             degraded=found.degraded,
         )
 
+    async def Reserve(self, request: pb.ReserveRequest, context: Context) -> pb.ReserveResponse:  # noqa: N802
+        """Numbers that give writes their place; the next one where none is asked for."""
+        return pb.ReserveResponse(first=await self.store.reserve(self.limits.count(request.count or 1)))
+
     async def Upsert(self, request: pb.UpsertRequest, context: Context) -> pb.UpsertResponse:  # noqa: N802
         """Store a document; returns when every later search finds it."""
-        where = key(request.tenant, request.collection)
+        where, seq = key(request.tenant, request.collection), place(request.seq)
+        container = document_id(request.container, "container") if request.container else ""
         content = await asyncio.to_thread(self.limits.content, request)
-        done = await self.store.upsert(where, content)
-        return pb.UpsertResponse(generation=done.generation, changed=done.changed)
+        done = await self.store.upsert(where, content, seq=seq, container=container)
+        return pb.UpsertResponse(**vars(done))
+
+    async def Settle(self, request: pb.SettleRequest, context: Context) -> pb.SettleResponse:  # noqa: N802
+        """Remove what an earlier version of a file left; returns when no later search finds it."""
+        where, seq = key(request.tenant, request.collection), place(request.seq)
+        container = document_id(request.container, "container")
+        self.limits.count(len(request.document_ids), "document_ids")
+        done = await self.store.settle(where, container, request.document_ids, seq=seq)
+        return pb.SettleResponse(**vars(done))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:  # noqa: N802
-        """Delete a document; returns when no later search finds it."""
-        done = await self.store.delete(key(request.tenant, request.collection), document_id(request.document_id))
-        return pb.DeleteResponse(
-            generation=done.generation, passages=done.passages, uri=done.uri, texts=done.texts
-        )
+        """Delete a document or what came out of a file; returns when no later search finds it."""
+        where, seq = key(request.tenant, request.collection), place(request.seq)
+        done = await self.store.delete(where, document_id(request.document_id), seq=seq)
+        return pb.DeleteResponse(**vars(done))
+
+    async def KnownUris(  # noqa: N802
+        self, request: pb.KnownUrisRequest, context: Context
+    ) -> pb.KnownUrisResponse:
+        """Which raw bytes are needed, whoever's they are."""
+        self.limits.count(len(request.uris), "uris")
+        return pb.KnownUrisResponse(uris=await self.search.compute(self.store.known_uris, request.uris))
 
     async def GetDocument(  # noqa: N802
         self, request: pb.GetDocumentRequest, context: Context
     ) -> pb.GetDocumentResponse:
         """A document as stored."""
         where, name = key(request.tenant, request.collection), document_id(request.document_id)
-        document, passages = await self.search.compute(
-            lambda: self.store.document(where, name, brief=request.brief)
-        )
-        return pb.GetDocumentResponse(
-            document=document, passages=passages, generation=self.store.view(where).generation
-        )
+        kept = await self.search.compute(lambda: self.store.document(where, name, brief=request.brief))
+        return pb.GetDocumentResponse(**vars(kept), generation=self.store.view(where).generation)
 
     async def ListDocuments(  # noqa: N802
         self, request: pb.ListDocumentsRequest, context: Context

@@ -56,3 +56,10 @@ class Settings(settings.Settings):
     max_queued_mb: int = Field(256, ge=1, description="most MB of writes that wait; more are refused")
     max_group_mb: int = Field(64, ge=1, description="most MB of writes in one transaction")
     max_collections: int = Field(1000, ge=1, description="most collections, over all tenants")
+    max_removed_mb: int = Field(
+        16, ge=0, description="most MB of removed texts that a write's answer names, for caches to purge"
+    )
+    max_names: int = Field(1_000_000, ge=1, description="most ids, URIs or numbers in one call of gRPC")
+    tombstone_ttl_s: float = Field(
+        30 * 86_400.0, gt=0, description="seconds that the order of writes to a deleted document is remembered"
+    )

@@ -108,10 +108,10 @@ def check(store: Store, model: Mapping[str, Sequence[str]]) -> None:
     summaries = store.documents(KEY, 1000, "")
     assert {each.id: each.passages for each in summaries} == {name: len(texts) for name, texts in model.items()}
     for name, expected in model.items():
-        document, passages = store.document(KEY, name, brief=False)
-        assert [passage.text for passage in passages] == list(expected)
-        assert [passage.id for passage in passages] == [f"{name}#{i}" for i in range(len(expected))]
-        assert document.source == "\n".join(expected)
+        kept = store.document(KEY, name, brief=False)
+        assert [passage.text for passage in kept.passages] == list(expected)
+        assert [passage.id for passage in kept.passages] == [f"{name}#{i}" for i in range(len(expected))]
+        assert kept.document.source == "\n".join(expected)
     counts: Counter[int] = Counter()
     for text in texts:
         counts.update(np.frombuffer(token_ids(text), dtype="<u4").tolist())

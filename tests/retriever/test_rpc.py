@@ -58,8 +58,8 @@ async def test_the_whole_life_of_a_document(stub: retriever_pb2_grpc.RetrieverAs
     assert (brief.document.content_hash, brief.document.source, len(brief.passages)) == ("h", "", 0)
 
     gone = await call(stub.Delete, pb.DeleteRequest(document_id="queues"), timeout_s=10)
-    assert (gone.generation, gone.passages) == (2, 2)
-    assert list(gone.texts) == [f"Queues\n{text}" for text in LIBRARY["queues"]]
+    assert (gone.generation, gone.passages, gone.found) == (2, 2, True)
+    assert list(gone.removed_texts) == [f"Queues\n{text}" for text in LIBRARY["queues"]]
     after = await call(stub.Search, pb.SearchRequest(queries=["lost message"]), timeout_s=10)
     assert (len(after.results[0].hits), after.generation) == (0, 2)
     with pytest.raises(NotFound):
@@ -174,7 +174,5 @@ async def test_errors_of_the_store_arrive_as_they_are(stub: retriever_pb2_grpc.R
     made.fingerprint = f"not {EMBEDDER.fingerprint}"
     with pytest.raises(Mismatch, match="another collection"):
         await call(stub.Upsert, made, timeout_s=10)
-    with pytest.raises(NotFound):
-        await call(stub.Delete, pb.DeleteRequest(document_id="nobody"), timeout_s=10)
     with pytest.raises(NotFound, match="there are: default"):
         await call(stub.Search, pb.SearchRequest(queries=["a"], collection="nowhere"), timeout_s=10)

@@ -17,6 +17,7 @@ from services.retriever.filters import Filter
 from services.retriever.sparse import SparseBackend
 
 DEFAULT_COLLECTION = "default"
+MAX_SEQ = 1 << 62
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -57,20 +58,51 @@ class Content:
 
 @dataclass(frozen=True)
 class Upserted:
-    """The first generation that holds the document, and whether it was new or other than before."""
+    """The first generation that holds the document, and whether it was new or other than before.
+
+    ``stale``: a later write or delete of it, or of its file, was applied before; nothing was done, and the
+    generation is the current one. ``orphaned_uris``: raw bytes that no document is kept of any more.
+    ``removed_texts``: what was embedded for passages that went and are not among the new ones.
+    """
 
     generation: int
     changed: bool
+    stale: bool = False
+    orphaned_uris: Sequence[str] = ()
+    removed_texts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A generation without what earlier versions of a file left; the rest as in ``Upserted``."""
+
+    generation: int
+    stale: bool
+    orphaned_uris: Sequence[str] = ()
+    removed_texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Deleted:
-    """What went: the generation without it, its passages' number and embedded texts, where its bytes lie."""
+    """A generation without it, how many passages went, whether anything was there; the rest as in ``Upserted``.
+
+    The same delete again (of the same number) has the ``passages`` and ``found`` of the first time.
+    """
 
     generation: int
     passages: int
-    uri: str
-    texts: Sequence[str]
+    found: bool
+    orphaned_uris: Sequence[str] = ()
+    removed_texts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A document as stored, its passages in order, and the number of the newest write that was applied to it."""
+
+    document: Document
+    passages: Sequence[Passage]
+    seq: int
 
 
 @dataclass(frozen=True)
@@ -136,21 +168,50 @@ class View(Protocol):
 
 
 class Store(Protocol):
-    """Keeps documents; a write returns when it is durable and every later search sees it."""
+    """Keeps documents; a write returns when it is durable and every later search sees it.
+
+    Writes are ordered by numbers of one sequence, not by when they arrive: ``seq`` is a write's place, 0 the
+    place after everything that was applied so far. A write that comes after a later one of the same id, or of
+    the file of many that it came out of (its ``container``), is stale. The same write may come again.
+    """
 
     def view(self, key: Key) -> View:
         """The collection as it is now; raises NotFound, naming the collections there are."""
         ...
 
-    async def upsert(self, key: Key, content: Content) -> Upserted:
-        """Put a document in place of what had its id, at once; raises Mismatch, Overloaded, Unavailable."""
+    async def reserve(self, count: int) -> int:
+        """The first of ``count`` numbers, greater than all that were ever given out or applied.
+
+        Raises Overloaded, Unavailable.
+        """
         ...
 
-    async def delete(self, key: Key, document_id: str) -> Deleted:
-        """Take a document out; raises NotFound, Overloaded, Unavailable."""
+    async def upsert(self, key: Key, content: Content, *, seq: int = 0, container: str = "") -> Upserted:
+        """Put a document in place of what had its id, at once, also of the documents of a file of that id.
+
+        Raises Mismatch, Overloaded, Unavailable.
+        """
         ...
 
-    def document(self, key: Key, document_id: str, *, brief: bool) -> tuple[Document, list[Passage]]:
+    async def settle(self, key: Key, container: str, document_ids: Sequence[str], *, seq: int = 0) -> Settled:
+        """Remove what writes up to ``seq`` stored out of a file, or under its id, but for ``document_ids``.
+
+        Raises Overloaded, Unavailable.
+        """
+        ...
+
+    async def delete(self, key: Key, document_id: str, *, seq: int = 0) -> Deleted:
+        """Remove what writes up to ``seq`` stored under an id, or out of the file of that id.
+
+        Writes before it that still come are stale, also where nothing was there. Raises Overloaded, Unavailable.
+        """
+        ...
+
+    def known_uris(self, uris: Sequence[str]) -> list[str]:
+        """Those of ``uris`` that a document of any collection and tenant is kept of."""
+        ...
+
+    def document(self, key: Key, document_id: str, *, brief: bool) -> Kept:
         """A document with its passages, or without its text and passages; raises NotFound."""
         ...
 

@@ -12,7 +12,8 @@ import numpy as np
 from services.retriever.dense import DenseBackend
 from services.retriever.sparse import SparseBackend
 from services.retriever.stores._reader import Reader
-from services.retriever.stores._record import Change, Collection, Record
+from services.retriever.stores._record import Record
+from services.retriever.stores._rows import Change, Collection
 from services.retriever.stores._snapshot import Snapshot, counted
 from services.retriever.stores._texts import Texts
 

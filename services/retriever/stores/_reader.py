@@ -16,7 +16,7 @@ from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Document, DocumentSummary
 from services.retriever.filters import Filter
 from services.retriever.sparse import Entry
-from services.retriever.stores import Key, Rows, Vectors
+from services.retriever.stores import Kept, Key, Rows, Vectors
 from services.retriever.stores._filter_sql import condition
 from services.retriever.stores._schema import connect
 
@@ -84,18 +84,18 @@ class Reader:
             [collection, generation, generation, *values],
         ).fetchall()
 
-    def document(self, key: Key, name: str, *, brief: bool) -> tuple[Document, list[Passage]] | None:
+    def document(self, key: Key, name: str, *, brief: bool) -> Kept | None:
         """The document and its passages in order, or neither text nor passages."""
         with self.moment() as db:
             found = db.execute(
                 "SELECT d.id, d.first_row, d.passages, d.name, d.title, d.metadata, d.content_hash, d.media_type, "
-                "d.uri FROM documents d JOIN collections c ON c.id = d.collection "
+                "d.uri, d.seq FROM documents d JOIN collections c ON c.id = d.collection "
                 "WHERE c.tenant = ? AND c.name = ? AND d.name = ? AND d.died IS NULL",
                 (key.tenant, key.collection, name),
             ).fetchone()
             if found is None:
                 return None
-            identity, first, count, name, title, metadata, content_hash, media_type, uri = found
+            identity, first, count, name, title, metadata, content_hash, media_type, uri, seq = found
             document = Document(
                 id=name,
                 title=title,
@@ -105,11 +105,23 @@ class Reader:
                 uri=uri,
             )
             if brief:
-                return document, []
+                return Kept(document, [], seq)
             source = db.execute("SELECT source FROM sources WHERE document = ?", (identity,)).fetchone()
             document.source = source[0]
             rows = db.execute(f"{PASSAGES} WHERE p.row >= ? AND p.row < ? ORDER BY p.row", (first, first + count))
-            return document, [passage(*columns) for _, *columns in rows]
+            return Kept(document, [passage(*columns) for _, *columns in rows], seq)
+
+    def known_uris(self, uris: Sequence[str]) -> list[str]:
+        """Those that a living document was made of."""
+        known: set[str] = set()
+        for start in range(0, len(uris), BATCH_ROWS):
+            batch = uris[start : start + BATCH_ROWS]
+            found = self.db.execute(
+                f"SELECT uri FROM documents WHERE died IS NULL AND uri IN ({', '.join('?' * len(batch))})",  # noqa: S608
+                batch,
+            )
+            known.update(uri for (uri,) in found)
+        return [uri for uri in uris if uri in known]
 
     def documents(self, collection: int, limit: int, after: str) -> list[DocumentSummary]:
         """A page of the collection's documents, by id."""

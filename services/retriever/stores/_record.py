@@ -1,69 +1,34 @@
-"""Writes to the record, the one truth: each step is part of a transaction that the writer opens and ends."""
+"""The record's tables, the one truth: each step is part of a transaction that the writer opens and ends."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ragline.errors import Mismatch, NotFound, Overloaded
+from ragline.errors import Mismatch, Overloaded
 from ragline.spans import embedded_text
-from ragline.v1.retriever_pb2 import Document
 from services.retriever.sparse import Entry
-from services.retriever.stores import Content, Deleted, Key, Upserted, Vectors
+from services.retriever.stores import Content, Key
+from services.retriever.stores._order import Numbers, Stamps
+from services.retriever.stores._rows import Change, Collection, Gone, Stored
 
-
-@dataclass(frozen=True)
-class Collection:
-    """A collection's row."""
-
-    id: int
-    key: Key
-    fingerprint: str
-    dimensions: int
-    generation: int
-
-
-@dataclass
-class Change:
-    """What one operation did to a collection: for the indexes, which follow the record."""
-
-    collection: Collection
-    removed: list[range] = field(default_factory=list)  # rows
-    removed_tokens: list[bytes] = field(default_factory=list)
-    added: list[Entry] = field(default_factory=list)
-    vectors: Vectors | None = None  # (added, dimensions)
-    added_tokens: Sequence[bytes] = ()
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The part of a document's row that a write looks at."""
-
-    id: int
-    generation: int
-    rows: range
-    title: str
-    content_hash: str
-    uri: str
-    metadata: str
-
-    def same(self, document: Document) -> bool:
-        """Whether storing ``document`` would change anything that a search or a reader can see."""
-        return bool(document.content_hash) and (
-            (self.content_hash, self.title, self.metadata)
-            == (document.content_hash, document.title, document.metadata_json or "{}")
-        )
+STORED = (
+    "SELECT id, name, generation, first_row, passages, title, content_hash, uri, metadata, container, seq "
+    "FROM documents WHERE collection = ? AND died IS NULL"
+)
 
 
 class Record:
-    """The writing half; one thread uses it. Errors of SQLite pass through."""
+    """The writing half; one thread uses it, but for ``numbers``. Errors of SQLite pass through."""
 
     def __init__(self, db: sqlite3.Connection, max_collections: int) -> None:
         self.db = db
         self.max_collections = max_collections
+        self.stamps = Stamps(db)
+        self.numbers = Numbers(self.stamps.reserved())
 
     def collections(self) -> list[Collection]:
         """All of them."""
@@ -79,47 +44,13 @@ class Record:
         ).fetchone()
         return None if found is None else Collection(found[0], key, *found[1:])
 
-    def upsert(self, key: Key, content: Content, generations: dict[int, int]) -> tuple[Upserted, Change | None]:
-        """Put the document in place of what had its id.
-
-        ``generations`` gives the number of this transaction's generation, by collection, once it has one.
-        """
-        collection = self.collection_for(key, content)
-        old = self.stored(collection.id, content.document.id)
-        if old is not None and old.same(content.document):
-            if old.uri != content.document.uri:
-                self.db.execute("UPDATE documents SET uri = ? WHERE id = ?", (content.document.uri, old.id))
-            return Upserted(old.generation, changed=False), None
-        change = Change(collection)
-        generation = generations.get(collection.id, collection.generation + 1)
-        if old is not None:
-            self.remove(change, old, generation)
-        self.insert(change, content, generation)
-        self.advance(collection.id, generation)
-        generations[collection.id] = generation
-        return Upserted(generation, changed=True), change
-
-    def delete(self, key: Key, document_id: str, generations: dict[int, int]) -> tuple[Deleted, Change]:
-        """Take the document out; raises NotFound."""
-        collection = self.collection(key)
-        old = None if collection is None else self.stored(collection.id, document_id)
-        if collection is None or old is None:
-            raise NotFound(f"The collection {key.collection!r} has no document {document_id!r}.")
-        texts = self.texts(old)
-        generation = generations.get(collection.id, collection.generation + 1)
-        change = Change(collection)
-        self.remove(change, old, generation)
-        self.advance(collection.id, generation)
-        generations[collection.id] = generation
-        return Deleted(generation, len(old.rows), old.uri, texts), change
-
-    def texts(self, old: Stored) -> list[str]:
+    def texts(self, old: Stored) -> Iterator[str]:
         """What was embedded for each passage."""
         found = self.db.execute(
             "SELECT section, text FROM passages WHERE row >= ? AND row < ? ORDER BY row",
             (old.rows.start, old.rows.stop),
         )
-        return [embedded_text(old.title, section, text) for section, text in found]
+        return (embedded_text(old.title, section, text) for section, text in found)
 
     def collection_for(self, key: Key, content: Content) -> Collection:
         """The collection to write to, made at its first document; raises Mismatch for another embedder."""
@@ -162,17 +93,18 @@ class Record:
 
     def stored(self, collection: int, name: str) -> Stored | None:
         """The document of that name."""
-        found = self.db.execute(
-            "SELECT id, generation, first_row, passages, title, content_hash, uri, metadata FROM documents "
-            "WHERE collection = ? AND name = ? AND died IS NULL",
-            (collection, name),
-        ).fetchone()
-        if found is None:
-            return None
-        identity, generation, first, passages, *rest = found
-        return Stored(identity, generation, range(first, first + passages), *rest)
+        found = self.db.execute(f"{STORED} AND name = ?", (collection, name)).fetchone()
+        return None if found is None else stored(*found)
 
-    def remove(self, change: Change, old: Stored, generation: int) -> None:
+    def members(self, collection: int, container: str, seq: int) -> list[Stored]:
+        """What writes up to ``seq`` stored out of a file of many, but for a document of the file's own id."""
+        found = self.db.execute(
+            f"{STORED} AND container = ? AND container <> '' AND name <> ? AND seq <= ?",
+            (collection, container, container, seq),
+        )
+        return [stored(*columns) for columns in found]
+
+    def remove(self, change: Change, old: Stored, generation: int, gone: Gone) -> None:
         """Mark the document dead as of ``generation``; readers of older ones still find its rows."""
         tokens = self.db.execute(
             "SELECT token_ids FROM vectors WHERE row >= ? AND row < ?", (old.rows.start, old.rows.stop)
@@ -180,6 +112,12 @@ class Record:
         change.removed_tokens += [blob for (blob,) in tokens]
         change.removed.append(old.rows)
         self.db.execute("UPDATE documents SET died = ? WHERE id = ?", (generation, old.id))
+        gone.take(old.uri, len(old.rows), self.texts(old))
+
+    def orphaned(self, uris: set[str]) -> list[str]:
+        """Those of ``uris`` that no document is kept of."""
+        one = "SELECT 1 FROM documents WHERE uri = ? AND died IS NULL LIMIT 1"
+        return sorted(uri for uri in uris if uri and self.db.execute(one, (uri,)).fetchone() is None)
 
     def purge(self, collection: int, generation: int) -> int:
         """Delete what died in ``generation`` or before; returns how many documents that were."""
@@ -194,17 +132,17 @@ class Record:
             self.db.execute("DELETE FROM documents WHERE id = ?", (identity,))
         return len(dead)
 
-    def insert(self, change: Change, content: Content, generation: int) -> None:
+    def insert(self, change: Change, content: Content, generation: int, place: tuple[str, int]) -> None:
         """Add the document and its passages, in rows that nothing ever had."""
         document, collection = content.document, change.collection.id
         first = self.next_row()
         made = self.db.execute(
             "INSERT INTO documents (collection, name, generation, first_row, passages, title, content_hash, "
-            "media_type, uri, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "media_type, uri, metadata, container, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(collection, document.id, generation, first, len(content.passages)),
                 *(document.title, document.content_hash, document.media_type, document.uri),
-                document.metadata_json or "{}",
+                *(document.metadata_json or "{}", *place),
             ),
         )
         self.db.execute("INSERT INTO sources VALUES (?, ?)", (made.lastrowid, document.source))
@@ -241,6 +179,12 @@ class Record:
         change.vectors = vectors
         change.added_tokens = content.token_ids
 
+    def move(self, held: Stored, uri: str, place: tuple[str, int]) -> None:
+        """Note that a later write of the same content came: where its bytes lie, its container and number."""
+        self.db.execute(
+            "UPDATE documents SET uri = ?, container = ?, seq = ? WHERE id = ?", (uri, *place, held.id)
+        )
+
     def next_row(self) -> int:
         """The first row that was never used."""
         found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'passages'").fetchone()
@@ -267,6 +211,23 @@ class Record:
     def set_checkpoint(self, collection: int, version: str, generation: int) -> None:
         """Note that the sparse index holds all changes up to ``generation``."""
         self.db.execute("REPLACE INTO checkpoints VALUES (?, ?, ?)", (collection, version, generation))
+
+    def secure(self) -> int | None:
+        """Make the numbers durable that this transaction took; ``secured`` says that it was committed."""
+        owed = self.numbers.owed()
+        if owed is not None:
+            self.stamps.reserve(owed)
+        return owed
+
+    def secured(self, ceiling: int | None) -> None:
+        """What ``secure`` returned is durable."""
+        if ceiling is not None:
+            self.numbers.grant(ceiling)
+
+
+def stored(identity: int, name: str, generation: int, first: int, passages: int, *rest: Any) -> Stored:
+    """A row of ``STORED``."""
+    return Stored(identity, name, generation, range(first, first + passages), *rest)
 
 
 def packed(offsets: Sequence[int]) -> bytes:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from ragline.settings import SettingsError
 
-VERSION = 1
-
-TABLES = """
+LAYOUT_1 = """
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -67,6 +65,31 @@ CREATE TABLE checkpoints (
 );
 """
 
+# The order of writes, files of many, and who needs which raw bytes.
+LAYOUT_2 = """
+ALTER TABLE documents ADD COLUMN container TEXT NOT NULL DEFAULT '';
+ALTER TABLE documents ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX documents_by_container ON documents (collection, container) WHERE died IS NULL AND container <> '';
+CREATE INDEX documents_by_uri ON documents (uri) WHERE died IS NULL;
+CREATE TABLE numbers (
+    reserved INTEGER NOT NULL
+);
+INSERT INTO numbers VALUES (0);
+CREATE TABLE stamps (  -- by name: a delete may come before its collection
+    tenant TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    name TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    passages INTEGER,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, collection, name)
+) WITHOUT ROWID;
+CREATE INDEX stamps_by_age ON stamps (at);
+"""
+
+LAYOUTS = (LAYOUT_1, LAYOUT_2)  # each builds on the one before; what was shipped is never changed
+VERSION = len(LAYOUTS)
+
 
 def connect(file: Path) -> sqlite3.Connection:
     """A connection of its own transactions; a commit returns when the disk has it."""
@@ -78,17 +101,18 @@ def connect(file: Path) -> sqlite3.Connection:
 
 
 def create(file: Path) -> sqlite3.Connection:
-    """The record's writing connection, its tables made if they are not there; raises SettingsError."""
+    """The record's writing connection, its tables made or brought to this layout; raises SettingsError."""
     try:
         db = connect(file)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
+        if version > VERSION:
             db.close()
             raise SettingsError(
                 f"{file} has layout {version}, this release reads {VERSION}; use the release that wrote it."
             )
+        if version < VERSION:
+            steps = "".join(LAYOUTS[version:])
+            db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
     except sqlite3.DatabaseError as error:
         raise SettingsError(
             f"{file} cannot be opened ({error}); restore it from a backup or move it away."

@@ -10,7 +10,8 @@ import structlog
 from services.retriever.sparse import Damaged, Searcher, Sparse, SparseBackend
 from services.retriever.stores import Rows
 from services.retriever.stores._reader import Reader
-from services.retriever.stores._record import Change, Collection, Record
+from services.retriever.stores._record import Record
+from services.retriever.stores._rows import Change, Collection
 
 log = structlog.get_logger(__name__)
 

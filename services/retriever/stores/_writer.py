@@ -13,16 +13,17 @@ from typing import Any
 import structlog
 
 from ragline.errors import Overloaded, RaglineError, Unavailable
-from services.retriever.stores._record import Change, Record
+from services.retriever.stores._record import Record
+from services.retriever.stores._rows import Change
 
 log = structlog.get_logger(__name__)
 
-Step = Callable[[Record, dict[int, int]], tuple[Any, Change | None]]
+Step = Callable[[dict[int, int]], tuple[Any, Change | None]]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One write on its way: what to do to the record, how much it weighs, who waits for it."""
+    """One write on its way: what to do in the transaction, how much it weighs, who waits for it."""
 
     step: Step
     size: int  # bytes, about
@@ -149,12 +150,14 @@ class Writer:
             self.tidy(False)
             for operation in group:
                 self.perform(operation, results, changes, generations)
+            ceiling = self.record.secure()
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             self.apart(group, error)
             return
+        self.record.secured(ceiling)
         self.follow(changes, generations)
         for operation, result in results:
             operation.result.set_result(result)
@@ -171,7 +174,7 @@ class Writer:
         db.execute("SAVEPOINT operation")
         known = dict(generations)
         try:
-            result, change = operation.step(self.record, generations)
+            result, change = operation.step(generations)
         except RaglineError as error:
             db.execute("ROLLBACK TO operation")
             db.execute("RELEASE operation")

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import structlog
 
 from ragline.errors import NotFound, Unavailable
 from ragline.settings import SettingsError
-from ragline.v1.passage_pb2 import Passage
-from ragline.v1.retriever_pb2 import Document, DocumentSummary
-from services.retriever.stores import DEFAULT_COLLECTION, Content, Deleted, Key, Parts, Upserted
+from ragline.v1.retriever_pb2 import DocumentSummary
+from services.retriever.stores import DEFAULT_COLLECTION, Content, Deleted, Kept, Key, Parts, Settled, Upserted
+from services.retriever.stores._changes import Changes
 from services.retriever.stores._held import Backends, Held, nothing
 from services.retriever.stores._reader import Reader
-from services.retriever.stores._record import Change, Collection, Record
+from services.retriever.stores._record import Record
+from services.retriever.stores._rows import Change, Collection
 from services.retriever.stores._schema import create
 from services.retriever.stores._snapshot import Snapshot
 from services.retriever.stores._writer import Limits, Step, Writer
@@ -37,16 +39,18 @@ def load(
     max_queued_mb: int = 256,
     max_group_mb: int = 64,
     max_collections: int = 1000,
+    max_removed_mb: int = 16,
+    tombstone_ttl_s: float = 30 * 86_400,
 ) -> EmbeddedStore:
     """Open the store in ``parts.folder``; raises SettingsError where another process has it."""
     limits = Limits(max_queued_writes, max_queued_mb * MB, max_group_mb * MB)
-    return EmbeddedStore(parts, limits, max_collections)
+    return EmbeddedStore(parts, limits, max_collections, room=max_removed_mb * MB, ttl_s=tombstone_ttl_s)
 
 
 class EmbeddedStore:
     """See ``Store``."""
 
-    def __init__(self, parts: Parts, limits: Limits, max_collections: int) -> None:
+    def __init__(self, parts: Parts, limits: Limits, max_collections: int, *, room: int, ttl_s: float) -> None:
         parts.folder.mkdir(parents=True, exist_ok=True)
         self.lock = locked(parts.folder / "lock")
         try:
@@ -56,6 +60,7 @@ class EmbeddedStore:
         except BaseException:
             os.close(self.lock)
             raise
+        self.changes = Changes(self.record, room=room, ttl_s=ttl_s)
         self.backends = Backends(parts.folder, parts.sparse, parts.dense)
         self.nothing = nothing(self.reader, parts.dense)
         self.held: dict[Key, Held] = {}
@@ -100,23 +105,42 @@ class EmbeddedStore:
         names = ", ".join(known[:NAMED_IN_ERRORS]) + (", …" if len(known) > NAMED_IN_ERRORS else "")
         raise NotFound(f"There is no collection {key.collection!r}; there are: {names}.", field="collection")
 
-    async def upsert(self, key: Key, content: Content) -> Upserted:
+    async def reserve(self, count: int) -> int:
+        """Numbers for writes to come, out of memory but for one in many; see ``Store``."""
+        first = self.record.numbers.take(count)
+        if first is None:
+            first = await self.write(lambda _: self.changes.reserve(count), 0)
+        return int(first)
+
+    async def upsert(self, key: Key, content: Content, *, seq: int = 0, container: str = "") -> Upserted:
         """Put a document in place of what had its id; see ``Store``."""
         size = content.document.ByteSize() + content.vectors.nbytes + sum(map(len, content.token_ids))
         size += sum(passage.ByteSize() + PASSAGE_BYTES for passage in content.passages)
-        done: Upserted = await self.write(lambda record, known: record.upsert(key, content, known), size)
+        place = (container, seq)
+        done: Upserted = await self.write(lambda known: self.changes.upsert(key, content, place, known), size)
         return done
 
-    async def delete(self, key: Key, document_id: str) -> Deleted:
-        """Take a document out; see ``Store``."""
-        done: Deleted = await self.write(lambda record, known: record.delete(key, document_id, known), 0)
+    async def settle(self, key: Key, container: str, document_ids: Sequence[str], *, seq: int = 0) -> Settled:
+        """Remove what earlier versions of a file left; see ``Store``."""
+        kept = frozenset(document_ids)
+        size = sum(map(len, document_ids))
+        done: Settled = await self.write(lambda known: self.changes.settle(key, container, seq, kept, known), size)
+        return done
+
+    async def delete(self, key: Key, document_id: str, *, seq: int = 0) -> Deleted:
+        """Take a document, or a file's, out; see ``Store``."""
+        done: Deleted = await self.write(lambda known: self.changes.delete(key, document_id, seq, known), 0)
         return done
 
     async def write(self, step: Step, size: int) -> Any:
         """Hand a step to the writer and wait for it."""
         return await asyncio.wrap_future(self.writer.submit(step, size))
 
-    def document(self, key: Key, document_id: str, *, brief: bool) -> tuple[Document, list[Passage]]:
+    def known_uris(self, uris: Sequence[str]) -> list[str]:
+        """Those that a document is kept of; see ``Store``."""
+        return self.reader.known_uris(uris)
+
+    def document(self, key: Key, document_id: str, *, brief: bool) -> Kept:
         """A document, whole or in brief; see ``Store``."""
         found = self.reader.document(key, document_id, brief=brief)
         if found is None:
@@ -141,8 +165,8 @@ class EmbeddedStore:
                 held.follow(group, generations[identity])
 
     def tidy(self, idle: bool) -> bool:
-        """Note how far the sparse indexes are, and purge what no reader can ask for any more."""
-        changed = False
+        """Note how far the sparse indexes are, purge what no reader can ask for any more, forget old numbers."""
+        changed = self.changes.prune()
         version = self.backends.sparse.version
         for identity in list(self.unsettled):
             held = self.by_id[identity]
@@ -171,12 +195,12 @@ class EmbeddedStore:
         for held in self.by_id.values():
             held.texts.close()
         if self.writer.healthy:
-            self.settle()
+            self.rest()
         self.reader.close()
         self.record.db.close()
         os.close(self.lock)
 
-    def settle(self) -> None:
+    def rest(self) -> None:
         """The last housekeeping."""
         self.record.db.execute("BEGIN IMMEDIATE")
         self.tidy(False)

@@ -48,7 +48,7 @@ def version_of(store: EmbeddedStore, name: str) -> int:
     held = {each.id for each in store.documents(KEY, 1000, "")}
     if name not in held:
         return 0
-    return int(store.document(KEY, name, brief=False)[1][0].text.rpartition("version")[2])
+    return int(store.document(KEY, name, brief=False).passages[0].text.rpartition("version")[2])
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_half(tmp_path: Path) -> None:
