@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import structlog
 from pydantic import PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -18,8 +16,6 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
     ClusterError,
     NoPermissionError,
     ReadOnlyError,
@@ -30,8 +26,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ragline import metrics
 from ragline.addresses import joined
+from ragline.breaker import Breaker
 from ragline.errors import Unavailable
 from ragline.settings import SettingsError
 from ragline.urls import Location, parse, shown
@@ -41,7 +37,6 @@ PORT, SENTINEL_PORT = 6379, 26379
 PREFIX = "ragline:"
 TIMEOUT_S = 0.5
 MAX_CONNECTIONS = 64
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 HEALTH_CHECK_S = 30  # a connection that was idle for longer is tried before it is used
 CLIENT_NAME = "ragline"
 
@@ -57,76 +52,8 @@ AWAY = (
     NoPermissionError,
     OSError,  # the built-in TimeoutError, too
 )
-LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 Client = Redis | RedisCluster
-
-log = structlog.get_logger(__name__)
-
-
-class Breaker:
-    """Knows whether something is worth asking: after a failure it is not, for a pause that grows.
-
-    Closed, everything passes. A failure opens it: everything is refused at once. When the pause is over one call
-    is let through; if that succeeds it closes, else the next pause is twice as long, up to ``longest_s``. Belongs
-    to one event loop.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        first_s: float = FIRST_PAUSE_S,
-        longest_s: float = LONGEST_PAUSE_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.name = name
-        self.first_s, self.longest_s = first_s, longest_s
-        self.clock = clock
-        self.pause_s = 0.0  # 0: closed
-        self.until = 0.0
-        self.trying = False
-        self.gauge = metrics.gauge(
-            "ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)
-        ).labels(name)
-        self.gauge.set(1)
-
-    @property
-    def closed(self) -> bool:
-        """Whether calls pass."""
-        return not self.pause_s
-
-    def admit(self) -> bool:
-        """Whether a call may try; who is admitted must say ``passed``, ``failed`` or ``left``."""
-        if self.closed:
-            return True
-        if self.trying or self.clock() < self.until:
-            return False
-        self.trying = True
-        return True
-
-    def passed(self) -> None:
-        """An admitted call succeeded."""
-        if not self.closed:
-            log.info("redis is back", server=self.name)
-        self.pause_s, self.trying = 0.0, False
-        self.gauge.set(1)
-
-    def failed(self, error: BaseException) -> None:
-        """An admitted call found nobody."""
-        if self.closed:
-            what = "redis refuses the login" if isinstance(error, LOGIN) else "redis is away"
-            log.warning(what, server=self.name, error=f"{type(error).__name__}: {error}")
-        elif not self.trying:
-            return  # one of those that were under way when the breaker opened
-        self.pause_s = min(self.longest_s, self.pause_s * 2 or self.first_s)
-        self.until = self.clock() + self.pause_s
-        self.trying = False
-        self.gauge.set(0)
-
-    def left(self) -> None:
-        """An admitted call was given up before it knew; the next one may try."""
-        self.trying = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +95,15 @@ class Server:
         self.breaker = breaker
         self.prefix = address.options.prefix
         self.timeout_s = address.options.timeout_s
+        # redis-py 8 closes the connections of a cluster's nodes under those who use them when it looks for the
+        # nodes again; that shows as an AttributeError.
+        self.lost = (*AWAY, AttributeError) if self.clustered else AWAY
         self.slots = asyncio.Semaphore(address.options.max_connections)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether keys lie on several nodes: then a command may name keys of one slot only."""
+        return self.address.scheme.endswith("+cluster")
 
     @asynccontextmanager
     async def guard(self, timeout_s: float | None = None) -> AsyncIterator[Any]:
@@ -182,8 +117,10 @@ class Server:
                 raise Unavailable(f"{self.address.name} does not answer.")
             try:
                 async with asyncio.timeout(timeout_s or self.timeout_s):
+                    if self.clustered:
+                        await self.client.initialize()  # at once where it was done; by one, while others wait
                     yield self.client
-            except AWAY as error:
+            except self.lost as error:
                 self.breaker.failed(error)
                 raise Unavailable(f"{self.address.name} does not answer.") from error
             except RedisError:

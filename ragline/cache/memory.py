@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import PositiveInt
 
-from ragline.cache import Cache
+from ragline.cache import CLAIM, Cache
 from ragline.urls import Location
 
 # What an entry costs beside its key and its value, about: the dictionary's slot and three objects' headers.
@@ -42,18 +42,26 @@ class MemoryCache:
         expires = float("inf") if ttl_s is None else self._clock() + ttl_s
         with self._lock:
             for key, value in items.items():
-                self._forget(key)
-                if cost(key, value) <= self.max_bytes:
-                    self._entries[key] = (bytes(value), expires)
-                    self.used += cost(key, value)
-            while self.used > self.max_bytes:
-                self._forget(next(iter(self._entries)))
+                self._set(key, bytes(value), expires)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         """Forget the keys."""
         with self._lock:
             for key in keys:
                 self._forget(key)
+
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """Whether the work of that name is now the caller's."""
+        now = self._clock()
+        with self._lock:
+            if self._get(CLAIM + key, now) is not None:
+                return False
+            self._set(CLAIM + key, b"", now + ttl_s)
+            return True
+
+    async def release(self, key: str) -> None:
+        """Let others claim it."""
+        await self.delete_many([CLAIM + key])
 
     async def close(self) -> None:
         """Forget everything."""
@@ -71,6 +79,14 @@ class MemoryCache:
             return None
         self._entries.move_to_end(key)
         return value
+
+    def _set(self, key: str, value: bytes, expires: float) -> None:
+        self._forget(key)
+        if cost(key, value) <= self.max_bytes:
+            self._entries[key] = (value, expires)
+            self.used += cost(key, value)
+        while self.used > self.max_bytes:
+            self._forget(next(iter(self._entries)))
 
     def _forget(self, key: str) -> None:
         entry = self._entries.pop(key, None)

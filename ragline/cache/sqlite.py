@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 from pydantic import PositiveInt
 
-from ragline.cache import Cache
+from ragline.cache import CLAIM, Cache
 from ragline.settings import SettingsError
 from ragline.urls import Location
 
@@ -85,6 +85,14 @@ class SqliteCache:
         wanted = list(keys)
         await self._off(self._writer, lambda: self._delete(wanted), None)
 
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """Whether the work of that name is now the caller's; True where the file cannot be written."""
+        return await self._off(self._writer, lambda: self._take(CLAIM + key, ttl_s), True)
+
+    async def release(self, key: str) -> None:
+        """Let others claim it."""
+        await self.delete_many([CLAIM + key])
+
     async def close(self) -> None:
         """Finish what is under way and close the file."""
         await asyncio.to_thread(self._close)
@@ -128,6 +136,16 @@ class SqliteCache:
                 [(key, expires, int(now), value) for key, value in items.items()],
             )
             self._make_room(connection, now)
+
+    def _take(self, key: str, ttl_s: float) -> bool:
+        now = self._clock()
+        with self._transaction() as connection:
+            taken = connection.execute(
+                "INSERT INTO entry (key, expires, used, value) VALUES (?, ?, ?, x'') ON CONFLICT (key) DO UPDATE"
+                " SET expires = excluded.expires, used = excluded.used WHERE expires <= ?",
+                (key, now + ttl_s, int(now), now),
+            )
+            return taken.rowcount > 0
 
     def _delete(self, keys: Sequence[str]) -> None:
         with self._transaction() as connection:

@@ -1,5 +1,6 @@
 """What every cache promises. A cache's own test module subclasses ``CacheContract`` and gives a cache."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -31,11 +32,7 @@ class Clock:
 
 
 class CacheContract:
-    """Subclass it with ``make_cache(max_bytes=…)``, which gives an empty cache that runs on ``clock``."""
-
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
+    """Subclass it with ``make_cache()``, which gives an empty cache."""
 
     async def test_what_was_set_is_got_in_the_order_asked(self, make_cache: MakeCache) -> None:
         cache = make_cache()
@@ -59,6 +56,43 @@ class CacheContract:
         assert await cache.get_many(["a", "b"]) == [None, b"2"]
         await cache.close()
 
+    async def test_thousands_of_keys_go_in_one_call(self, make_cache: MakeCache) -> None:
+        cache = make_cache()
+        items = {f"key {n}": str(n).encode() for n in range(3_000)}
+        await cache.set_many(items)
+        assert await cache.get_many(list(items)) == list(items.values())
+        await cache.delete_many(list(items))
+        assert await cache.get_many(list(items)) == [None] * 3_000
+        await cache.close()
+
+    async def test_of_many_that_claim_one_may_begin(self, make_cache: MakeCache) -> None:
+        cache = make_cache()
+        claims = await asyncio.gather(*(cache.claim("work", 60) for _ in range(20)))
+        assert sum(claims) == 1
+        assert await cache.claim("other work", 60)
+        await cache.release("work")
+        assert await cache.claim("work", 60)
+        assert not await cache.claim("work", 60)
+        await cache.close()
+
+    async def test_a_claim_is_no_entry(self, make_cache: MakeCache) -> None:
+        cache = make_cache()
+        assert await cache.claim("a", 60)
+        assert await cache.get_many(["a"]) == [None]
+        await cache.set_many({"a": b"1"})
+        await cache.release("a")
+        await cache.release("never claimed")
+        assert await cache.get_many(["a"]) == [b"1"]
+        await cache.close()
+
+
+class LocalCacheContract(CacheContract):
+    """For caches of this process' own clock and bound: ``make_cache(max_bytes=…)`` runs on ``clock``."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
     async def test_an_entry_expires(self, make_cache: MakeCache, clock: Clock) -> None:
         cache = make_cache()
         await cache.set_many({"short": b"1"}, ttl_s=10)
@@ -72,13 +106,13 @@ class CacheContract:
         assert await cache.get_many(["short"]) == [b"3"]
         await cache.close()
 
-    async def test_thousands_of_keys_go_in_one_call(self, make_cache: MakeCache) -> None:
+    async def test_a_claim_runs_out(self, make_cache: MakeCache, clock: Clock) -> None:
         cache = make_cache()
-        items = {f"key {n}": str(n).encode() for n in range(3_000)}
-        await cache.set_many(items)
-        assert await cache.get_many(list(items)) == list(items.values())
-        await cache.delete_many(list(items))
-        assert await cache.get_many(list(items)) == [None] * 3_000
+        assert await cache.claim("work", 10)
+        clock.now += 9.9
+        assert not await cache.claim("work", 10)
+        clock.now += 0.2
+        assert await cache.claim("work", 10)
         await cache.close()
 
     async def test_room_is_made_by_forgetting_what_was_not_used(self, make_cache: MakeCache, clock: Clock) -> None:

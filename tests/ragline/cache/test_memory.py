@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from ragline import cache as caches
 from ragline.cache.memory import MemoryCache, cost
 from ragline.settings import SettingsError
-from tests.ragline.cache.contract import CacheContract, Clock, MakeCache
+from tests.ragline.cache.contract import Clock, LocalCacheContract, MakeCache
 
 
-class TestMemoryCache(CacheContract):
+class TestMemoryCache(LocalCacheContract):
     @pytest.fixture
     def make_cache(self, clock: Clock) -> MakeCache:
         return lambda max_bytes=10_000_000: MemoryCache(max_bytes, clock)

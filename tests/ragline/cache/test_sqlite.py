@@ -10,10 +10,10 @@ import pytest
 from ragline import cache as caches
 from ragline.cache.sqlite import SqliteCache
 from ragline.settings import SettingsError
-from tests.ragline.cache.contract import CacheContract, Clock, MakeCache
+from tests.ragline.cache.contract import Clock, LocalCacheContract, MakeCache
 
 
-class TestSqliteCache(CacheContract):
+class TestSqliteCache(LocalCacheContract):
     @pytest.fixture
     def make_cache(self, tmp_path: Path, clock: Clock) -> MakeCache:
         numbers = count()

@@ -1,0 +1,85 @@
+"""Keeps callers from a Redis that is away: after a failure they are refused at once, until a try succeeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+
+from ragline import metrics
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+LOGIN = (AuthenticationError, AuthorizationError, NoPermissionError)
+
+log = structlog.get_logger(__name__)
+
+
+class Breaker:
+    """Knows whether something is worth asking: after a failure it is not, for a pause that grows.
+
+    Closed, everything passes. A failure opens it: everything is refused at once. When the pause is over one call
+    is let through; if that succeeds it closes, else the next pause is twice as long, up to ``longest_s``. Belongs
+    to one event loop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        first_s: float = FIRST_PAUSE_S,
+        longest_s: float = LONGEST_PAUSE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.first_s, self.longest_s = first_s, longest_s
+        self.clock = clock
+        self.pause_s = 0.0  # 0: closed
+        self.until = 0.0
+        self.trying = False
+        self.gauge = metrics.gauge(
+            "ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)
+        ).labels(name)
+        self.gauge.set(1)
+        self.failures = metrics.counter(
+            "ragline_redis_failures", "Calls that Redis did not answer.", ("server",)
+        ).labels(name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether calls pass."""
+        return not self.pause_s
+
+    def admit(self) -> bool:
+        """Whether a call may try; who is admitted must say ``passed``, ``failed`` or ``left``."""
+        if self.closed:
+            return True
+        if self.trying or self.clock() < self.until:
+            return False
+        self.trying = True
+        return True
+
+    def passed(self) -> None:
+        """An admitted call succeeded."""
+        if not self.closed:
+            log.info("redis is back", server=self.name)
+        self.pause_s, self.trying = 0.0, False
+        self.gauge.set(1)
+
+    def failed(self, error: BaseException) -> None:
+        """An admitted call found nobody."""
+        self.failures.inc()
+        if self.closed:
+            what = "redis refuses the login" if isinstance(error, LOGIN) else "redis is away"
+            log.warning(what, server=self.name, error=f"{type(error).__name__}: {error}")
+        elif not self.trying:
+            return  # one of those that were under way when the breaker opened
+        self.pause_s = min(self.longest_s, self.pause_s * 2 or self.first_s)
+        self.until = self.clock() + self.pause_s
+        self.trying = False
+        self.gauge.set(0)
+
+    def left(self) -> None:
+        """An admitted call was given up before it knew; the next one may try."""
+        self.trying = False
