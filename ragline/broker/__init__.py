@@ -9,7 +9,7 @@ from typing import Protocol
 from ragline.backends import load
 from ragline.urls import parse
 
-SCHEMES = ("sqlite",)
+BACKENDS = {"sqlite": "sqlite", "amqp": "amqp", "amqps": "amqp"}  # by scheme
 
 
 class Poison(Exception):
@@ -98,10 +98,11 @@ class Broker(Protocol):
 
 
 def open(url: str) -> Broker:  # noqa: A001 - read as ragline.broker.open
-    """The broker that a URL names: ``sqlite:///path/to/queue.db?max_messages=100000``.
+    """The broker that a URL names; it is reached when it is first used, not now.
 
+    ``sqlite:///path/to/queue.db?max_messages=100000`` or ``amqp://user:password@host:5672/vhost?max_attempts=5``.
     Raises SettingsError for an unknown scheme or a bad option.
     """
-    location = parse(url, SCHEMES)
-    broker: Broker = load(__name__, location.scheme, location, location.options)
+    location = parse(url, tuple(BACKENDS))
+    broker: Broker = load(__name__, BACKENDS[location.scheme], location, location.options)
     return broker
