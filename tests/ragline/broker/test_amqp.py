@@ -10,6 +10,8 @@ from tests.servers.rabbitmq import RabbitmqServer
 
 
 class TestAmqpBroker(BrokerContract):
+    keeps_order_over_retries = False
+
     @pytest.fixture
     def make_url(self, rabbitmq_server: RabbitmqServer) -> MakeUrl:
         prefix = f"{uuid.uuid4().hex}-"
