@@ -29,11 +29,17 @@ class Nginx:
     """The door in front of ``upstreams`` (service: addresses as ``host:port``); a context manager that ends it.
 
     ``variables`` are settings of nginx/settings.env. Addresses are found as in production, by asking for names
-    again and again; here the answers are files, which ``set_upstreams`` writes.
+    again and again; here the answers are files, which ``set_upstreams`` writes. ``templates`` are replacements in
+    the templates, for times that are no settings and that a test will not wait for.
     """
 
     def __init__(
-        self, folder: Path, upstreams: Mapping[str, Sequence[str]] | None = None, **variables: str
+        self,
+        folder: Path,
+        upstreams: Mapping[str, Sequence[str]] | None = None,
+        *,
+        templates: Mapping[str, str] | None = None,
+        **variables: str,
     ) -> None:
         self.folder = folder
         self.run = folder / "run"
@@ -56,6 +62,7 @@ class Nginx:
             **{f"NGINX_{name.upper()}_ADDRESS": f"{name}:1" for name in SERVICES},
             **variables,
         }
+        self.script = changed(folder / "nginx", templates) if templates else SCRIPT
         self.process: subprocess.Popen[bytes] | None = None
         self.name(upstreams or {})
 
@@ -85,7 +92,7 @@ class Nginx:
         """Start it and wait until it answers; raises RuntimeError with its log when it does not."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", str(SCRIPT)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                ["/bin/sh", str(self.script)], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         wait_until(lambda: self.answers() or self.ended(), lambda: f"nginx did not start:\n{self.log[-4000:]}")
         if self.ended():
@@ -191,6 +198,19 @@ class Nginx:
     def client(self, timeout_s: float = 120.0) -> httpx.Client:
         """An HTTP client of the door."""
         return httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+
+
+def changed(folder: Path, replacements: Mapping[str, str]) -> Path:
+    """A copy of the door's files with each text replaced that is a key; returns its start script."""
+    folder.mkdir()
+    whole = {file.name: file.read_text() for file in SCRIPT.parent.iterdir() if file.is_file()}
+    for old, new in replacements.items():
+        if not any(old in text for text in whole.values()):
+            raise ValueError(f"{old!r} stands in no template")
+        whole = {name: text.replace(old, new) for name, text in whole.items()}
+    for name, text in whole.items():
+        (folder / name).write_text(text)
+    return folder / SCRIPT.name
 
 
 def wait_until(ready: Callable[[], bool], otherwise: Callable[[], str]) -> None:
