@@ -70,6 +70,8 @@ FROM fetch AS weights-generator
 ARG MODELS=
 RUN /tools/bin/python pull.py /models ${MODELS}
 
+# One of the stages above, which hadolint takes for an image.
+# hadolint ignore=DL3006
 FROM weights-${SERVICE} AS weights
 
 # --- the image

@@ -16,6 +16,7 @@ from services.generator.settings import Settings as GeneratorSettings
 from services.preprocess.settings import Settings as PreprocessSettings
 from services.reranker.settings import Settings as RerankerSettings
 from services.retriever.settings import Settings as RetrieverSettings
+from tests.deploy.compose_file import variables
 
 CLASSES: tuple[type[Settings], ...] = (
     SuiteSettings,
@@ -28,11 +29,39 @@ HEAD = """# Every setting with its default. Copy to .env and uncomment what you 
 # Built by `make env-example`; a misspelt name or a bad value stops the start.
 # RAGLINE_DATA_DIR and the other shared names hold for all services; PREPROCESS_DATA_DIR and so on win over them.
 """
+# What docker-compose.yml takes from .env beside settings.
+COMPOSE = {
+    "RABBITMQ_PASSWORD": "letters and digits (it stands in a URL); kept from the first start",  # pragma: allowlist secret
+    "REDIS_MAXMEMORY": "memory of Redis, from which on it drops the oldest entries of caches",
+    "IMAGE_PREFIX": "registry and folder of the images",
+    "IMAGE_TAG": "version of the images",
+    "IMAGE_MODELS_GENERATOR": "models in the generator's image, such as SmolLM2-135M-Instruct for llamacpp",
+    "PROMETHEUS_KEEP": "how long Prometheus keeps what it read",
+    "PROMETHEUS_PORT": "port of Prometheus on 127.0.0.1 (profile observability)",
+    "GRAFANA_PORT": "port of Grafana on 127.0.0.1 (profile observability)",
+    "GRAFANA_PASSWORD": "password of Grafana's user admin; kept from the first start",
+}
+LIMITS = {
+    "CPUS": "cores that one container may use; no more than the machine has",
+    "MEMORY": "memory that it may take",
+}
 
 
 def render() -> str:
     """The whole file."""
-    return HEAD + "".join(f"\n{line}" for settings in CLASSES for line in section(settings)) + "\n"
+    lines = [line for settings in CLASSES for line in section(settings)]
+    return HEAD + "".join(f"\n{line}" for line in [*lines, *compose()]) + "\n"
+
+
+def compose() -> Iterator[str]:
+    """The lines of what only docker-compose.yml reads."""
+    yield "# --- docker compose: what docker-compose.yml reads beside the settings above (docs/how-to/compose.md)."
+    settings = tuple(each.prefix() for each in CLASSES)
+    for name, default in variables().items():
+        if not name.startswith(settings):
+            yield f"# {COMPOSE.get(name) or LIMITS[name.rpartition('_')[2]]}"
+            yield f"# {name}={default}"
+    yield ""
 
 
 def section(settings: type[Settings]) -> Iterator[str]:

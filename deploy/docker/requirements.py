@@ -1,7 +1,7 @@
 """Prints what one service installs: the project's dependencies and those of the group of its name.
 
-`python requirements.py pyproject.toml reranker`; with `--only` the group alone. An image's layer of dependencies is
-made from this list, so a change elsewhere in pyproject.toml does not rebuild it.
+`python requirements.py pyproject.toml reranker`; with `--only` the group alone. An image's layer of dependencies
+is made from this list, so a change elsewhere in pyproject.toml does not rebuild it.
 """
 
 import sys
