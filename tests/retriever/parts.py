@@ -45,6 +45,7 @@ def content(
     fingerprint: str = FINGERPRINT,
     dimensions: int = DIMENSIONS,
     content_hash: str | None = None,
+    uri: str | None = None,
 ) -> Content:
     """A document of these passages."""
     source = "\n".join(texts)
@@ -58,7 +59,7 @@ def content(
             metadata_json=metadata,
             content_hash=made if content_hash is None else content_hash,
             media_type="text/plain",
-            uri=f"file:///{name}",
+            uri=f"file:///{name}" if uri is None else uri,
         ),
         [Passage(text=text, start=at, end=at + len(text)) for text, at in zip(texts, starts, strict=False)],
         np.array([vector(text, dimensions) for text in texts], dtype=np.float32).reshape(len(texts), dimensions),
@@ -67,7 +68,7 @@ def content(
     )
 
 
-def open_store(folder: Path, *, segment_rows: int = 64, **options: int) -> embedded.EmbeddedStore:
+def open_store(folder: Path, *, segment_rows: int = 64, **options: float) -> embedded.EmbeddedStore:
     """The embedded store with the shipped indexes; small segments, so that a test meets many of them."""
     parts = stores.Parts(
         folder=folder,
@@ -75,7 +76,7 @@ def open_store(folder: Path, *, segment_rows: int = 64, **options: int) -> embed
         dense=flat.load(dense.Parts(1), segment_rows=segment_rows),
         threads=1,
     )
-    return embedded.load(parts, **options)
+    return embedded.load(parts, **options)  # type: ignore[arg-type]  # one of them is a float
 
 
 def words_of(store: Store, query: str, depth: int = 1000) -> list[str]:

@@ -1,11 +1,10 @@
-"""The contract of every store; a new one is added to the fixture."""
+"""The contract of every store: what is written is found, and nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,20 +18,11 @@ from tests.retriever.parts import (
     check,
     content,
     nearest,
-    open_store,
     token_ids,
     vector,
     words_of,
 )
-
-STORES: dict[str, Callable[[Path], Store]] = {"embedded": open_store}
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened = STORES[request.param](tmp_path / "store")
-    yield opened
-    opened.close()
+from tests.retriever.stores.conftest import STORES
 
 
 async def test_what_is_written_is_found_by_words_and_by_vector(store: Store) -> None:
