@@ -14,10 +14,11 @@ import ragline.cache
 from ragline import backends, grpc_client, service, threads
 from ragline.broker import Broker
 from ragline.cache import Cache
+from ragline.http.ready import Check
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
-from services.preprocess import api, api_embed
+from services.preprocess import api, api_embed, job_stores
 from services.preprocess.blobs import Blobs
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.cut import CutOptions
@@ -25,11 +26,10 @@ from services.preprocess.documents import Documents
 from services.preprocess.embed import Embedding
 from services.preprocess.embedders import Embedder
 from services.preprocess.embedders import Parts as EmbedderParts
+from services.preprocess.housekeeping import Housekeeping
 from services.preprocess.ingest import Ingest, Parts
 from services.preprocess.intake import Intake
-from services.preprocess.job_db import JobDb
 from services.preprocess.limits import Limits
-from services.preprocess.locks import Locks
 from services.preprocess.pipeline import pipeline_hash
 from services.preprocess.record import Record
 from services.preprocess.rpc import PreprocessRpc
@@ -52,41 +52,66 @@ class Opened:
 async def build(settings: Settings) -> Service:
     """Preprocess with its embedder loaded and its stores open; nothing is served yet. Raises SettingsError."""
     opened = open_parts(settings)
-    parts = opened.parts
-    intake = Intake(parts.jobs, parts.blobs, opened.broker, max_document_mb=settings.max_document_mb)
-    worker = make_worker(opened, intake)
+    embedding = opened.parts.embedding
+    worker = make_worker(opened) if settings.role != "door" else None
     limits = Limits(settings.max_inputs, settings.max_chars)
-    bodies = BodyLimits(settings.max_documents, settings.max_document_mb)
-    routes = APIRouter()
-    routes.include_router(api.router(intake, Documents(parts), bodies))
-    routes.include_router(api_embed.router(parts.embedding, limits))
+    serves = settings.role != "worker"
 
     def add_rpc(server: grpc.aio.Server) -> Sequence[str]:
-        rpc = PreprocessRpc(parts.embedding, limits, token_vectors=settings.token_vectors)
+        if not serves:
+            return []
+        rpc = PreprocessRpc(embedding, limits, token_vectors=settings.token_vectors)
         preprocess_pb2_grpc.add_PreprocessServicer_to_server(rpc, server)
         return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
     async def start() -> None:
-        await parts.embedding.start()
-        await parts.sandbox.start()
-        await worker.start()
+        await embedding.start()
+        if worker:
+            await opened.parts.sandbox.start()
+            await worker.start()
 
     async def stop() -> None:
-        await worker.stop()
+        if worker:
+            await worker.stop()
         await close(opened)
 
     return Service(
         name="preprocess",
-        router=routes,
+        router=door(opened, limits) if serves else APIRouter(),
         add_rpc=add_rpc,
-        checks={
-            "embedder": parts.embedding.ready,
-            "retriever": parts.record.check,
-            "queue": intake.check,
-        },
+        checks=checks(opened.parts, worker),
         start=start,
         stop=stop,
     )
+
+
+def checks(parts: Parts, worker: Worker | None) -> dict[str, Check]:
+    """What must be there. A door without a worker needs its embedder only.
+
+    It embeds while the queue or the retriever restarts, and says 503 to what needs these.
+    """
+    if worker is None:
+        return {"embedder": parts.embedding.ready}
+    return {"embedder": parts.embedding.ready, "retriever": parts.record.check, "queue": worker.check}
+
+
+def door(opened: Opened, limits: Limits) -> APIRouter:
+    """The REST routes."""
+    settings, parts = opened.settings, opened.parts
+    intake = make_intake(opened)
+    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.embedding, pipeline=parts.pipeline)
+    routes = APIRouter()
+    bodies = BodyLimits(settings.max_documents, settings.max_document_mb)
+    routes.include_router(api.router(intake, documents, bodies))
+    routes.include_router(api_embed.router(parts.embedding, limits))
+    return routes
+
+
+def make_intake(opened: Opened) -> Intake:
+    """The use case of the door."""
+    parts = opened.parts
+    most = opened.settings.max_document_mb
+    return Intake(parts.record, parts.jobs, parts.blobs, opened.broker, max_document_mb=most)
 
 
 def open_parts(settings: Settings) -> Opened:
@@ -101,9 +126,14 @@ def open_parts(settings: Settings) -> Opened:
     channel = grpc_client.channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
     options = cut_options(settings, embedder)
     parts = Parts(
-        jobs=JobDb(folder / "jobs.db"),
+        jobs=job_stores.open(settings.jobs_url or f"sqlite://{file}/jobs.db", ttl_s=settings.job_ttl_s),
         blobs=Blobs(settings.blob_url or f"file://{folder}/blobs"),
-        record=Record(channel, timeout_s=settings.retriever_timeout_s, max_message_mb=settings.max_message_mb),
+        record=Record(
+            channel,
+            timeout_s=settings.retriever_timeout_s,
+            max_message_mb=settings.max_message_mb,
+            wait_s=settings.retriever_wait_s,
+        ),
         sandbox=Sandbox(
             options,
             processes=settings.parse_processes,
@@ -116,7 +146,6 @@ def open_parts(settings: Settings) -> Opened:
             max_batch_tokens=settings.max_batch_tokens,
             max_queue_tokens=settings.max_queue_tokens,
         ),
-        locks=Locks(),
         pipeline=pipeline_hash(embedder.fingerprint, options.fingerprint()),
     )
     return Opened(settings, parts, broker, cache, channel)
@@ -144,18 +173,22 @@ def cut_options(settings: Settings, embedder: Embedder) -> CutOptions:
     )
 
 
-def make_worker(opened: Opened, intake: Intake) -> Worker:
+def make_worker(opened: Opened) -> Worker:
     """The worker over the use case."""
-    settings = opened.settings
-    ingest = Ingest(opened.parts, token_vectors=settings.token_vectors, concurrency=settings.part_concurrency)
+    settings, parts = opened.settings, opened.parts
     return Worker(
         opened.broker,
-        ingest,
-        intake,
+        Ingest(parts, token_vectors=settings.token_vectors, concurrency=settings.part_concurrency),
+        Housekeeping(
+            parts,
+            opened.broker,
+            hold_s=settings.hold_s,
+            job_ttl_s=settings.job_ttl_s,
+            orphan_age_s=settings.orphan_age_s,
+        ),
         concurrency=settings.worker_concurrency,
         max_attempts=settings.max_attempts,
-        job_ttl_s=settings.job_ttl_s,
-        orphan_age_s=settings.orphan_age_s,
+        hold_s=settings.hold_s,
     )
 
 

@@ -14,7 +14,6 @@ from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.bodies import BodyLimits, DocumentsBody, read_uploads
 from services.preprocess.documents import Documents
 from services.preprocess.given import COLLECTION, DOCUMENT_ID
-from services.preprocess.ingest import remove_blobs
 from services.preprocess.intake import Intake
 from services.preprocess.pipeline import sha256_of
 
@@ -86,12 +85,15 @@ def write_routes(intake: Intake, documents: Documents, limits: BodyLimits) -> AP
         """Take in texts (JSON) or files (multipart); the job tells when they are searchable.
 
         The answer comes once the documents are durable. Text without an id gets one made from its content; a
-        file's id is its name. An id that is there already is replaced.
+        file's id is its name. An id that is there already is replaced. `degraded` names "jobs" while their
+        progress cannot be noted: the documents go in, and the job can be asked for later.
         """
         async with read_uploads(request, limits) as (collection, uploads):
-            job_id = await intake.accept(TENANT, collection, uploads)
-        body = {"job_id": job_id, "documents": len(uploads)}
-        return answer(body, 202, {"location": f"/jobs/{job_id}"})
+            accepted = await intake.accept(TENANT, collection, uploads)
+        body: dict[str, Any] = {"job_id": accepted.job_id, "documents": len(uploads)}
+        if accepted.degraded:
+            body["degraded"] = accepted.degraded
+        return answer(body, 202, {"location": f"/jobs/{accepted.job_id}"})
 
     @routes.delete("/documents/{document_id:path}", summary="Delete a document")
     async def delete(document_id: IdPath, collection: CollectionQuery = "default") -> Response:
@@ -112,7 +114,7 @@ def write_routes(intake: Intake, documents: Documents, limits: BodyLimits) -> AP
 def read_routes(documents: Documents) -> APIRouter:
     """``/documents``: what is there."""
     routes = APIRouter()
-    pipeline = documents.parts.pipeline
+    pipeline = documents.pipeline
 
     @routes.get("/documents", summary="List documents")
     async def page(
@@ -154,13 +156,17 @@ def job_routes(intake: Intake) -> APIRouter:
 
     @routes.get("/jobs/{job_id}", summary="Ask for a job", responses=example(200, JOB))
     async def get(job_id: str) -> Response:
-        """How far a job is, and which documents did not go in and why."""
+        """How far a job is, and which documents did not go in and why.
+
+        `restored` and `unreported` stand there only where the record of the job was lost and begun anew: of so
+        many documents counted as done nobody knows how they ended.
+        """
         return answer((await jobs.get(TENANT, job_id)).view())
 
     @routes.delete("/jobs/{job_id}", summary="Cancel a job")
     async def cancel(job_id: str) -> Response:
         """Skip the documents that have not started; those that have are finished. An ended job stays as it is."""
-        await remove_blobs(jobs, intake.blobs, await jobs.cancel(TENANT, job_id))
+        await jobs.cancel(TENANT, job_id)
         return answer((await jobs.get(TENANT, job_id)).view())
 
     @routes.get("/jobs/{job_id}/events", summary="Follow a job", response_class=Response)

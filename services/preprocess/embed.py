@@ -30,7 +30,7 @@ MAX_WRITES = 64
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What n texts were embedded into; columns as in ``embedders.Embedded``."""
+    """What n texts were embedded into; columns as in ``embedders.Embedded``. ``fresh`` were not in the cache."""
 
     vectors: NDArray[np.float32]
     tokens: list[int]
@@ -39,6 +39,7 @@ class Embeddings:
     model: str
     fingerprint: str
     dimensions: int
+    fresh: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Embedding:
             entries = self.entries([distinct[at] for at in missing], [keys[at] for at in missing], fresh)
             await self.keep(entries, lasting=lasting)
         by_text = dict(zip(distinct, rows, strict=True))
-        return self.gather([row for text in texts if (row := by_text[text])])
+        return self.gather([row for text in texts if (row := by_text[text])], len(missing))
 
     async def compute(self, texts: Sequence[str], lane: int, *, token_vectors: bool) -> list[Row]:
         """The rows of texts that are not cached."""
@@ -163,11 +164,15 @@ class Embedding:
         token_keys = [kept.key(self.embedder.fingerprint, text) for text in texts]
         await self.cache.delete_many([*self.keys(texts), *token_keys])
 
+    async def keeps(self, texts: Sequence[str]) -> bool:
+        """Whether the cache holds the vectors of all these texts now."""
+        return None not in await self.cache.get_many(self.keys(texts))
+
     def keys(self, texts: Sequence[str]) -> list[str]:
         """The cache keys of the texts' vectors."""
         return [f"emb:{self.embedder.fingerprint}:{digest(text)}" for text in texts]
 
-    def gather(self, rows: Sequence[Row]) -> Embeddings:
+    def gather(self, rows: Sequence[Row], fresh: int) -> Embeddings:
         """Rows as columns."""
         width = self.embedder.dimensions
         vectors = np.stack([row.vector for row in rows]) if rows else np.zeros((0, width), np.float32)
@@ -179,6 +184,7 @@ class Embedding:
             model=self.embedder.name,
             fingerprint=self.embedder.fingerprint,
             dimensions=width,
+            fresh=fresh,
         )
 
 

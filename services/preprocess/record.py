@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
-from ragline.errors import NotFound, TooLarge
+from ragline import context
+from ragline.errors import NotFound, TooLarge, Unavailable
 from ragline.grpc_client import call
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 
 ENVELOPE_BYTES = 1024  # what gRPC adds around a message, generously
-
 CHECK_S = 2.0
+AGAIN_S = 0.25
+RETRY_AFTER_S = 5.0
 
 
 class Record:
-    """Documents of one retriever. Every method raises what the retriever raised, and Unavailable, TimedOut."""
+    """Documents of one retriever, and the one sequence that orders all writes and deletes of them.
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, max_message_mb: int) -> None:
+    Every method raises what the retriever raised, and Unavailable, TimedOut. ``wait_s`` is how long ``reserve``
+    waits for a retriever that is away.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, timeout_s: float, max_message_mb: int, wait_s: float = 5.0
+    ) -> None:
         self.stub: Any = retriever_pb2_grpc.RetrieverStub(channel)
         self.timeout_s = timeout_s
         self.max_message_mb = max_message_mb
+        self.wait_s = wait_s
+
+    async def reserve(self, count: int) -> int:
+        """Take ``count`` numbers of the sequence; returns the first. A retriever that restarts is waited for."""
+        request = pb.ReserveRequest(count=count)
+        ends_at = time.monotonic() + context.remaining_s(self.wait_s)
+        ends_at = min(ends_at, time.monotonic() + self.wait_s)
+        while True:
+            try:
+                response: pb.ReserveResponse = await call(self.stub.Reserve, request, timeout_s=self.timeout_s)
+            except Unavailable as error:
+                if time.monotonic() + AGAIN_S > ends_at:
+                    raise Unavailable(error.detail, retry_after_s=RETRY_AFTER_S) from error
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return response.first
 
     async def upsert(self, request: pb.UpsertRequest) -> pb.UpsertResponse:
         """Store one document with its passages; returns when they are searchable. Raises TooLarge."""
@@ -34,25 +61,36 @@ class Record:
         response: pb.UpsertResponse = await call(self.stub.Upsert, request, timeout_s=self.timeout_s)
         return response
 
+    async def settle(self, request: pb.SettleRequest) -> pb.SettleResponse:
+        """Remove what an earlier version of a file held beside the documents that it holds now."""
+        response: pb.SettleResponse = await call(self.stub.Settle, request, timeout_s=self.timeout_s)
+        return response
+
+    async def delete(self, tenant: str, collection: str, document_id: str, seq: int) -> pb.DeleteResponse:
+        """Remove a document or what came out of a file; returns when no search can find it.
+
+        Writes with a smaller number that still come are stale, also where there was nothing to remove.
+        """
+        request = pb.DeleteRequest(tenant=tenant, collection=collection, document_id=document_id, seq=seq)
+        response: pb.DeleteResponse = await call(self.stub.Delete, request, timeout_s=self.timeout_s)
+        return response
+
+    async def known_uris(self, uris: Sequence[str]) -> set[str]:
+        """Which of these raw bytes a document is kept of."""
+        request = pb.KnownUrisRequest(uris=uris)
+        response: pb.KnownUrisResponse = await call(self.stub.KnownUris, request, timeout_s=self.timeout_s)
+        return set(response.uris)
+
     async def get(self, tenant: str, collection: str, document_id: str) -> pb.GetDocumentResponse:
         """The document with its text and passages; raises NotFound."""
         return await self._get(tenant, collection, document_id, brief=False)
 
-    async def brief(self, tenant: str, collection: str, document_id: str) -> pb.Document | None:
+    async def brief(self, tenant: str, collection: str, document_id: str) -> pb.GetDocumentResponse | None:
         """The document without text and passages; None when it is not there."""
         try:
-            return (await self._get(tenant, collection, document_id, brief=True)).document
+            return await self._get(tenant, collection, document_id, brief=True)
         except NotFound:
             return None
-
-    async def delete(self, tenant: str, collection: str, document_id: str) -> pb.DeleteResponse | None:
-        """Remove a document; returns when no search can find it. None when it was not there."""
-        request = pb.DeleteRequest(tenant=tenant, collection=collection, document_id=document_id)
-        try:
-            response: pb.DeleteResponse = await call(self.stub.Delete, request, timeout_s=self.timeout_s)
-        except NotFound:
-            return None
-        return response
 
     async def page(self, tenant: str, collection: str, limit: int, after: str) -> pb.ListDocumentsResponse:
         """A page of documents by id, from the one behind ``after``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -15,6 +15,9 @@ class Settings(settings.Settings):
 
     model_config = SettingsConfigDict(env_prefix="PREPROCESS_", frozen=True, extra="forbid")
 
+    role: Literal["all", "door", "worker"] = Field(
+        "all", description="door takes requests, worker takes documents off the queue, all does both"
+    )
     host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
     port: int = Field(8001, ge=0, le=65535, description="port of REST; 0 takes a free one")
     grpc_port: int = Field(50051, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
@@ -24,6 +27,10 @@ class Settings(settings.Settings):
     cache_url: str = Field(
         "", description="cache of vectors, shared with the reranker; empty: cache.db in data_dir"
     )
+    retriever_wait_s: float = Field(
+        5.0, ge=0, description="seconds that a write waits at the door for a retriever that is away"
+    )
+    jobs_url: str = Field("", description="progress of jobs, sqlite:// or a Redis URL; empty: jobs.db in data_dir")
     blob_url: str = Field("", description="where raw documents are kept (fsspec URL); empty: blobs in data_dir")
 
     embedder: str = Field(
@@ -53,6 +60,9 @@ class Settings(settings.Settings):
     worker_concurrency: int = Field(4, ge=1, description="documents that are ingested at a time")
     part_concurrency: int = Field(4, ge=1, description="documents of one JSONL or CSV file in hand at a time")
     max_attempts: int = Field(5, ge=1, description="times that a document is tried before it is given up")
+    hold_s: float = Field(
+        600.0, gt=0, description="seconds that a worker keeps a message; longer work goes on at the next delivery"
+    )
     job_ttl_s: float = Field(7 * 86400.0, gt=0, description="seconds that a job is remembered after its end")
     orphan_age_s: float = Field(
         3600.0, ge=0, description="age in seconds from which bytes that no document needs are removed"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import random
 
-import orjson
 import structlog
 
 from ragline import context
-from ragline.broker import Broker, Consumer, Message, Poison
-from ragline.errors import Internal, RaglineError
-from services.preprocess.ingest import Ingest, remove_blobs
-from services.preprocess.intake import QUEUE, Intake
+from ragline.broker import Broker, Consumer, Message, Poison, Unfinished
+from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
+from services.preprocess.hold import Hold
+from services.preprocess.housekeeping import Housekeeping
+from services.preprocess.ingest import Ingest
+from services.preprocess.jobs import Work
+from services.preprocess.messages import QUEUE, unpacked
 
-HOUSEKEEPING_S = 3600.0
-MAX_LETTERS = 10_000
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
+WAIT_S = 60.0  # in one go, for what is away: other messages of the same document wait behind this one
 
 log = structlog.get_logger(__name__)
 
@@ -24,53 +26,65 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Consumes the queue, ``concurrency`` documents at a time, each at most ``max_attempts`` times.
 
-    It also keeps house: jobs are forgotten ``job_ttl_s`` after their end, bytes that no document or open
-    write names are removed once they are ``orphan_age_s`` old.
+    What is away (the retriever, the job store) is waited for and counts as no attempt. A message is in hand for
+    ``hold_s`` seconds at most, then it goes back and the work goes on where it was left.
     """
 
     def __init__(
         self,
         broker: Broker,
         ingest: Ingest,
-        intake: Intake,
+        housekeeping: Housekeeping,
         *,
         concurrency: int,
         max_attempts: int,
-        job_ttl_s: float,
-        orphan_age_s: float,
+        hold_s: float,
     ) -> None:
         self.broker = broker
         self.ingest = ingest
-        self.intake = intake
+        self.housekeeping = housekeeping
         self.concurrency = concurrency
         self.max_attempts = max_attempts
-        self.job_ttl_s = job_ttl_s
-        self.orphan_age_s = orphan_age_s
+        self.hold_s = hold_s
         self.consumer: Consumer | None = None
-        self.housekeeping: asyncio.Task[None] | None = None
+        self.chores: asyncio.Task[None] | None = None
+        self.stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Make good what a crash left, then consume until ``stop``."""
-        await self.intake.resume()
-        await self.keep_house()
+        """Consume and keep house until ``stop``."""
+        self.stopping.clear()
         self.consumer = await self.broker.consume(QUEUE, self.handle, concurrency=self.concurrency)
-        self.housekeeping = asyncio.create_task(self._keep_house_for_ever())
+        self.chores = asyncio.create_task(self.housekeeping.run())
 
     async def stop(self) -> None:
         """Take nothing more and let what is in hand finish; what does not goes back to the queue."""
-        if self.housekeeping:
-            self.housekeeping.cancel()
+        self.stopping.set()
+        if self.chores:
+            self.chores.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self.housekeeping
+                await self.chores
         if self.consumer:
             await self.consumer.stop()
 
+    async def check(self) -> None:
+        """Raise Unavailable unless messages are taken."""
+        if self.consumer is None or self.stopping.is_set():
+            raise Unavailable("The worker takes no messages; it is starting or stopping.")
+        await self.broker.depth(QUEUE)
+
     async def handle(self, message: Message) -> None:
-        """Ingest one document. Raises to be called again, Poison when the attempts are used up."""
-        body = orjson.loads(message.body)
-        with context.bind(body.get("request_id") or None):
+        """Ingest one document.
+
+        Raises to be called again, Unfinished where that is no fault of the document, and Poison when the
+        attempts are used up.
+        """
+        work, request_id = unpacked(message.body)
+        hold = Hold(self.hold_s)
+        with context.bind(request_id or None):
             try:
-                await self.ingest.run(body["job_id"], body["n"])
+                await self._ingest(work, hold)
+            except Unfinished:
+                raise
             except Exception as error:  # outermost boundary: decides between another attempt and a dead letter
                 log.warning(
                     "attempt failed", attempt=message.attempt, exc_info=not isinstance(error, RaglineError)
@@ -78,30 +92,45 @@ class Worker:
                 if message.attempt < self.max_attempts:
                     raise
                 reason = sentence(error)
-                await self.ingest.park(body["job_id"], body["n"], reason)
+                await self._park(work, reason)
                 raise Poison(reason) from error
 
-    async def keep_house(self) -> None:
-        """Note dead letters in their jobs, forget old jobs, remove bytes that nothing needs."""
-        parts = self.ingest.parts
-        for letter in await self.broker.dead_letters(QUEUE, MAX_LETTERS):
-            body = orjson.loads(letter.body)
-            await self.ingest.park(body["job_id"], body["n"], letter.reason)
-        await parts.jobs.prune(time.time() - self.job_ttl_s)
-        await remove_blobs(parts.jobs, parts.blobs, await parts.jobs.garbage())
-        lying = await parts.blobs.uris(self.orphan_age_s)
-        known = await parts.jobs.known_blobs(lying)
-        for uri in lying:
-            if uri not in known:
-                await parts.blobs.remove(uri)
-
-    async def _keep_house_for_ever(self) -> None:
+    async def _ingest(self, work: Work, hold: Hold) -> None:
+        """Ingest, as often as it takes for what it needs to be there."""
+        pause_s, patience = FIRST_PAUSE_S, None
         while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
             try:
-                await self.keep_house()
-            except Exception:  # outermost boundary of a background task: the next round tries again
-                log.exception("housekeeping failed")
+                return await self.ingest.run(work, hold)
+            except (Unavailable, Overloaded, TimedOut) as error:
+                if isinstance(error, TimedOut) and await self._record_answers():
+                    raise  # too slow for this document, not away
+                log.warning("ingest waits", document=work.document.id, reason=error.detail)
+                asked_s = error.retry_after_s or 0.0
+            patience = patience or Hold(WAIT_S)
+            await patience.pause(max(asked_s, jittered(pause_s)), self.stopping)
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+    async def _park(self, work: Work, reason: str) -> None:
+        """Note that the attempts are used up; a job store that is away is waited for."""
+        patience = Hold(WAIT_S)
+        while True:
+            try:
+                return await self.ingest.park(work, reason)
+            except Unavailable as error:
+                log.warning("worker waits", reason=error.detail)
+            await patience.pause(jittered(1.0), self.stopping)
+
+    async def _record_answers(self) -> bool:
+        try:
+            await self.ingest.parts.record.check()
+        except (Unavailable, TimedOut):
+            return False
+        return True
+
+
+def jittered(seconds: float) -> float:
+    """Give or take a fifth, so that workers do not come all at once."""
+    return seconds * random.SystemRandom().uniform(0.8, 1.2)
 
 
 def sentence(error: Exception) -> str:
