@@ -9,7 +9,7 @@ import structlog
 from aio_pika.exceptions import DeliveryError, PublishError
 from aiormq.abc import AbstractChannel
 
-from ragline.broker._amqp_link import Link, away
+from ragline.broker._amqp_link import AWAY, RETRY_AFTER_S, Link, away
 from ragline.broker._amqp_messages import Letter
 from ragline.errors import Overloaded, RaglineError, Unavailable
 
@@ -51,7 +51,8 @@ class Sender:
         if late:
             log.warning("the broker confirms nothing", queue=name, messages=len(late))
             self._link.drop()
-        return list(await asyncio.gather(*publishing))
+        ended = await asyncio.gather(*publishing, return_exceptions=True)
+        return [failure_of(result) for result in ended]
 
     async def _open(self) -> AbstractChannel:
         async with self._opening:
@@ -78,6 +79,15 @@ async def publish(channel: AbstractChannel, name: str, letter: Letter) -> Raglin
     except Unavailable as error:
         return error
     return None
+
+
+def failure_of(result: RaglineError | BaseException | None) -> RaglineError | None:
+    """What ``publish`` returned, or what its being cancelled means; raises what neither of them is."""
+    if isinstance(result, asyncio.CancelledError):
+        return Unavailable(AWAY, retry_after_s=RETRY_AFTER_S)
+    if isinstance(result, RaglineError | None):
+        return result
+    raise result
 
 
 def refuse(failures: Sequence[RaglineError | None]) -> None:
