@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+
+from fastapi import FastAPI
 
 from ragline import log, service
 from ragline.addresses import joined
 from ragline.cli.settings import Settings
+from ragline.http import create_app
 from ragline.service import Service
 from ragline.settings import load
 from services.generator.__main__ import build as build_generator
@@ -42,8 +46,8 @@ async def main() -> None:
         await build_retriever(retriever),
         await build_preprocess(preprocess),
         await build_reranker(reranker),
-        await build_generator(generator),
     ]
+    services.append(await build_generator(generator, inside(services)))
     await service.serve(
         services,
         http_host=settings.host,
@@ -58,6 +62,12 @@ async def main() -> None:
         title="Ragline",
         on_ready=lambda url: welcome(url, settings),
     )
+
+
+def inside(services: Sequence[Service]) -> FastAPI:
+    """The doors of services for the others in this process, which need no socket for them."""
+    checks = {f"{each.name}.{name}": check for each in services for name, check in each.checks.items()}
+    return create_app("inside", [each.router for each in services], checks=checks)
 
 
 def welcome(url: str, settings: Settings) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import grpc
+from fastapi import APIRouter
 from pydantic import SecretStr
 
 import ragline.cache
@@ -16,6 +19,7 @@ from ragline.service import Service
 from ragline.settings import SettingsError
 from services.generator import api, asking, rpc
 from services.generator.answer import Answerer, Choices
+from services.generator.batches.opening import Opened, open_batches
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Parts
 from services.generator.room import Room
@@ -43,8 +47,11 @@ class Outside:
             await each.close()
 
 
-async def build(settings: Settings) -> Service:
-    """The generator with its LLM loaded; nothing is served yet. Raises SettingsError."""
+async def build(settings: Settings, within: Any | None = None) -> Service:
+    """The generator with its LLM loaded; nothing is served yet. Raises SettingsError.
+
+    ``within`` is an application with the other services' routes, where they are in the same process.
+    """
     llm: LLM = backends.load(LLMS, settings.llm, parts_of(settings), settings.llm_options)
     fallback: LLM = backends.load(LLMS, "extractive", parts_of(settings))
     cache = ragline.cache.open(settings.cache_url) if settings.cache_url else None
@@ -68,14 +75,42 @@ async def build(settings: Settings) -> Service:
     limits = asking.Limits(
         settings.max_query_chars, settings.max_filter_chars, settings.max_top_k, settings.max_answer_tokens
     )
-    return Service(
+    routes = api.router(answerer, summarizer, limits, settings.max_summary_documents)
+    opened = open_batches(settings, routes, sources.check, within)
+
+    async def stop() -> None:
+        await opened.stop()
+        await outside.close()
+
+    made = Service(
         name="generator",
-        router=api.router(answerer, summarizer, limits, settings.max_summary_documents),
+        router=together(routes, opened.router),
         add_rpc=rpc.add(answerer, limits),
         checks={"llm": llm.check, "retriever": sources.check},
-        start=nothing,
-        stop=outside.close,
+        start=opened.start,
+        stop=stop,
     )
+    return working(made, opened) if settings.role == "worker" else made
+
+
+def together(*routers: APIRouter) -> APIRouter:
+    """The routes of all."""
+    routes = APIRouter()
+    for router in routers:
+        routes.include_router(router)
+    return routes
+
+
+def working(made: Service, opened: Opened) -> Service:
+    """The service as one that answers nobody and works on batches alone."""
+    assert opened.worker is not None  # noqa: S101 - this is its role
+    checks = {**made.checks, "queue": opened.worker.check}
+    return replace(made, router=APIRouter(), add_rpc=no_rpc, checks=checks)
+
+
+def no_rpc(server: grpc.aio.Server) -> Sequence[str]:
+    """No services of its own."""
+    return ()
 
 
 def parts_of(settings: Settings) -> Parts:
@@ -113,10 +148,6 @@ def choices(settings: Settings) -> Choices:
         prompt_tokens=settings.prompt_tokens,
         abstain_below=settings.abstain_below,
     )
-
-
-async def nothing() -> None:
-    """There is no work in the background."""
 
 
 def main() -> None:

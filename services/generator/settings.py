@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -16,6 +16,9 @@ class Settings(settings.Settings):
 
     model_config = SettingsConfigDict(env_prefix="GENERATOR_", frozen=True, extra="forbid")
 
+    role: Literal["all", "door", "worker"] = Field(
+        "all", description="all; door: answers requests, works on no batch; worker: works on batches alone"
+    )
     host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
     port: int = Field(8004, ge=0, le=65535, description="port of REST; 0 takes a free one")
     grpc_port: int = Field(50054, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
@@ -56,3 +59,28 @@ class Settings(settings.Settings):
     rerank_timeout_s: float = Field(10.0, gt=0, description="longest wait for the reranker, then go on without")
     cache_url: str = Field("memory://?max_mb=64", description="cache of answers; empty: none")
     cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
+
+    batch_url: str = Field(
+        "", description="where batches are kept (fsspec URL), the same for all; empty: batches in data_dir"
+    )
+    retriever_url: str = Field(
+        "", description="the retriever's REST door, for batches; empty: in this process, or 127.0.0.1:8002"
+    )
+    preprocess_url: str = Field(
+        "", description="the REST door of preprocess, for batches; empty: in this process, or 127.0.0.1:8001"
+    )
+    max_batch_mb: int = Field(256, ge=1, description="largest batch, in MB")
+    max_batch_lines: int = Field(100_000, ge=1, le=1_000_000, description="most requests in a batch")
+    max_batch_line_kb: int = Field(1024, ge=1, le=65_536, description="longest line of a batch, in KB")
+    max_batch_uploads: int = Field(4, ge=1, description="batches that are taken in at once; one more is refused")
+    batch_chunk_lines: int = Field(32, ge=1, le=1000, description="lines of a batch that are one message")
+    batch_chunks: int = Field(2, ge=1, description="chunks of batches that a worker has in hand")
+    batch_parallel: int = Field(2, ge=1, description="requests of batches that a worker has in flight")
+    batch_attempts: int = Field(
+        10, ge=1, description="tries at a line that fails for an outage, unless broker_url says max_attempts"
+    )
+    batch_hold_s: float = Field(
+        300.0, gt=0, description="seconds after which a chunk is put back; it goes on where it was"
+    )
+    batch_timeout_s: float = Field(300.0, gt=0, description="longest wait for one request of a batch")
+    batch_ttl_s: float = Field(7 * 86400.0, gt=0, description="seconds that a batch is kept, from when it came")

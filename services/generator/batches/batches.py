@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from typing import Any
 
 import orjson
 from cachetools import LRUCache
 
 from ragline.errors import NotFound
-from services.generator.batches import journal, manifest
-from services.generator.batches.ids import find
-from services.generator.batches.inputs import requests
-from services.generator.batches.lines import Result, read_result
+from services.generator.batches import manifest
 from services.generator.batches.manifest import (
     CANCELLED,
-    CHUNKS,
     FINISHED,
-    IDS,
     MANIFEST,
     QUEUED,
     REMOVED,
     Manifest,
-    chunk_file,
-    chunk_number,
     unpacked,
 )
+from services.generator.batches.results import Results
 from services.generator.batches.storage import Storage
 
 HEAD_BYTES = 64  # of a chunk's results: {"lines":32,"failed":3}
@@ -44,10 +36,10 @@ class Batches:
 
     def __init__(self, storage: Storage, ttl_s: float) -> None:
         self.storage = storage
+        self.results = Results(storage)
         self.ttl_s = ttl_s
         self.lock = threading.Lock()
         self.manifests: LRUCache[str, Manifest] = LRUCache(KNOWN)
-        self.failures: LRUCache[str, dict[int, int]] = LRUCache(KNOWN)
         self.finished_up_to: LRUCache[str, int] = LRUCache(KNOWN)
 
     def get(self, tenant: str, batch_id: str) -> Manifest:
@@ -89,10 +81,8 @@ class Batches:
         """A batch as clients see it. ``failed`` counts the lines of ``done`` that ended in an error."""
         told = self.ended(batch)
         if told is None:
-            # In this order: a chunk that is finished in between is counted, and only once.
-            journals, chunks = journal.names(self.storage, batch.folder), self.finished_chunks(batch)
-            done, failed = self.counts(batch, chunks, journals)
-            told = {"state": "running" if chunks or journals else "queued", "done": done, "failed": failed}
+            done, failed = self.results.progress(batch)
+            told = {"state": "running" if done else "queued", "done": done, "failed": failed}
             told |= self.cancelled(batch)
         return {
             "id": batch.id,
@@ -136,120 +126,40 @@ class Batches:
         """Whether no further line is to begin."""
         return self.storage.exists(f"{batch.folder}/{CANCELLED}")
 
-    def finished_chunks(self, batch: Manifest) -> set[int]:
-        """The chunks of which every line has a result."""
-        return {chunk_number(name) for name in self.storage.names(f"{batch.folder}/{CHUNKS}")}
-
-    def counts(self, batch: Manifest, chunks: set[int], journals: dict[int, list[str]]) -> tuple[int, int]:
-        """Lines with a result, and those of them that failed."""
-        done = sum(batch.chunks[chunk].lines for chunk in chunks)
-        failed = self.failed(batch, chunks)
-        for chunk in journals.keys() - chunks:
-            for result in self.open_results(batch, chunk, journals[chunk]).values():
-                done += 1
-                failed += result.failed
-        return done, failed
-
-    def failed(self, batch: Manifest, chunks: set[int]) -> int:
-        """Lines of finished chunks that failed."""
-        with self.lock:
-            known = self.failures.setdefault(batch.folder, {})
-        for chunk in chunks - known.keys():
-            head, _, _ = self.storage.read(self.results_name(batch, chunk), 0, HEAD_BYTES).partition(b"\n")
-            known[chunk] = int(orjson.loads(head)["failed"])
-        return sum(known[chunk] for chunk in chunks)
-
-    def results_name(self, batch: Manifest, chunk: int) -> str:
-        """The file of a finished chunk."""
-        return f"{batch.folder}/{CHUNKS}/{chunk_file(chunk)}"
-
-    def chunk_results(self, batch: Manifest, chunk: int) -> list[Result] | None:
-        """The results of a finished chunk in the order of the input; None while it is not."""
-        try:
-            _, *lines = self.storage.read(self.results_name(batch, chunk)).split(b"\n")
-        except FileNotFoundError:
-            return None
-        return [result for raw in lines if (result := read_result(raw))]
-
-    def open_results(self, batch: Manifest, chunk: int, journals: list[str]) -> dict[int, Result]:
-        """The results of a chunk that was not finished a moment ago."""
-        try:
-            return journal.read(self.storage, journals)
-        except FileNotFoundError:  # it was finished meanwhile
-            return {result.number: result for result in self.chunk_results(batch, chunk) or ()}
-
-    def results_of(self, batch: Manifest, chunk: int) -> tuple[list[Result], bool]:
-        """What there is of a chunk, in the order of the input, and whether that is all of it."""
-        found = self.chunk_results(batch, chunk)
-        if found is None:
-            journals = journal.names(self.storage, batch.folder).get(chunk, [])
-            of_number = self.open_results(batch, chunk, journals)
-            found = [of_number[number] for number in sorted(of_number)] or self.chunk_results(batch, chunk) or []
-        return found, len(found) == batch.chunks[chunk].lines
-
-    def results(self, batch: Manifest, after: int, *, in_order: bool) -> Iterator[list[Result]]:
-        """The results of lines behind number ``after``, a chunk at a time.
-
-        ``in_order``: up to the first line that has none yet. Else all there are, which come in the order of
-        the input, too, but with holes.
-        """
-        for chunk in range(batch.chunk_of(after + 1), len(batch.chunks)):
-            found, whole = self.results_of(batch, chunk)
-            if in_order and not whole:
-                found = prefix(found, [number for number, _ in requests(self.storage, batch, chunk)])
-            yield [result for result in found if result.number > after]
-            if in_order and not whole:
-                return
-
-    def result(self, batch: Manifest, custom_id: str) -> Result:
-        """The result of the line of this id."""
-        number = find(self.storage.read(f"{batch.folder}/{IDS}"), custom_id)
-        if number is None:
-            raise NotFound("No line of this batch has this custom_id.")
-        found, _ = self.results_of(batch, batch.chunk_of(number))
-        for result in found:
-            if result.number == number:
-                return result
-        raise NotFound("This line has no result yet; GET /batches/{id} tells how far the batch is.")
-
     def finish(self, batch: Manifest) -> None:
         """Note that every line has a result, if that is so."""
         with self.lock:
             at = self.finished_up_to.get(batch.folder, 0)
-        while at < len(batch.chunks) and self.storage.exists(self.results_name(batch, at)):
+        while at < len(batch.chunks) and self.storage.exists(self.results.name(batch, at)):
             at += 1
         with self.lock:
             self.finished_up_to[batch.folder] = at
         if at < len(batch.chunks):
             return
-        failed = self.failed(batch, set(range(at)))
-        told = {
-            "state": "failed" if failed == batch.lines else "done",
-            "done": batch.lines,
-            "failed": failed,
-            "finished_at": round(time.time(), 3),
-        }
+        failed = self.results.failed(batch, set(range(at)))
+        self.end(batch, "failed" if failed == batch.lines else "done", batch.lines, failed)
+
+    def end(self, batch: Manifest, state: str, done: int, failed: int) -> None:
+        """Note how a batch ended, unless that was noted before."""
+        told = {"state": state, "done": done, "failed": failed, "finished_at": round(time.time(), 3)}
         self.storage.create(f"{batch.folder}/{FINISHED}", orjson.dumps(told))
 
     def remove(self, tenant: str, batch_id: str) -> None:
-        """Remove the files of a batch; what is left tells workers that its messages are void."""
+        """Remove a batch. Where it may have messages a mark stays that tells workers that they are void."""
         folder = manifest.folder(tenant, batch_id)
-        self.storage.write(f"{folder}/{REMOVED}", b"")
         self.storage.remove(f"{folder}/{QUEUED}")
-        for name in self.storage.names(folder):
-            if name != REMOVED:
+        if not self.storage.exists(f"{folder}/{MANIFEST}"):
+            self.storage.remove(folder)
+            return
+        for name in self.storage.names(folder, unfinished=True):
+            if name != MANIFEST:
                 self.storage.remove(f"{folder}/{name}")
+        self.storage.write(f"{folder}/{REMOVED}", b"")
+        self.storage.remove(f"{folder}/{MANIFEST}")
         with self.lock:
-            self.manifests.pop(folder, None)
-            self.failures.pop(folder, None)
-            self.finished_up_to.pop(folder, None)
+            for known in (self.manifests, self.finished_up_to):
+                known.pop(folder, None)
 
     def is_removed(self, tenant: str, batch_id: str) -> bool:
         """Whether a batch was removed."""
         return self.storage.exists(f"{manifest.folder(tenant, batch_id)}/{REMOVED}")
-
-
-def prefix(found: Sequence[Result], numbers: Sequence[int]) -> list[Result]:
-    """The results up to the first of ``numbers`` that has none."""
-    pairs = zip(found, numbers, strict=False)
-    return [result for result, _ in takewhile(lambda pair: pair[0].number == pair[1], pairs)]

@@ -112,20 +112,21 @@ def refused(error: RaglineError, instance: str = "") -> Answer:
     return Answer(error.http_status, orjson.dumps(error.problem(instance)))
 
 
-def result(number: int, custom_id: str | None, answer: Answer) -> bytes:
-    """A line of the results, with its end."""
-    content = orjson.Fragment(answer.content) if b"\n" not in answer.content else orjson.loads(answer.content)
-    told = {"custom_id": custom_id, "line": number, "status": answer.status}
-    return orjson.dumps({**told, "body" if answer.ok else "error": content}) + b"\n"
-
-
 @dataclass(frozen=True)
 class Result:
-    """A line of the results: of which line of the input it is, whether that failed, and the bytes."""
+    """A line of the results: of which line of the input, whether that failed, and the bytes with their end."""
 
     number: int
     failed: bool
     raw: bytes
+
+
+def result(number: int, custom_id: str | None, answer: Answer) -> Result:
+    """What a line came to."""
+    content = orjson.Fragment(answer.content) if b"\n" not in answer.content else orjson.loads(answer.content)
+    told = {"custom_id": custom_id, "line": number, "status": answer.status}
+    raw = orjson.dumps({**told, "body" if answer.ok else "error": content})
+    return Result(number, not answer.ok, raw + b"\n")
 
 
 def read_result(raw: bytes) -> Result | None:

@@ -8,7 +8,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
@@ -77,6 +77,11 @@ def created_at(batch_id: str) -> float:
 def tenant_folder(tenant: str) -> str:
     """The folder of a tenant's batches; no name of a tenant leads out of it."""
     return "t-" + quote(tenant, safe="").replace(".", "%2E")
+
+
+def tenant_of(name: str) -> str:
+    """The tenant whose folder has this name."""
+    return unquote(name.removeprefix("t-"))
 
 
 def folder(tenant: str, batch_id: str) -> str:

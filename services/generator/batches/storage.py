@@ -45,8 +45,8 @@ class Storage:
         """Whether there is a file of this name."""
         return bool(self.fs.exists(self.path(name)))
 
-    def names(self, folder: str) -> list[str]:
-        """The names inside a folder, sorted, without unfinished files; empty where it is not there."""
+    def names(self, folder: str, *, unfinished: bool = False) -> list[str]:
+        """The names inside a folder, sorted; empty where it is not there. ``unfinished``: also of such files."""
         try:
             found: Sequence[str] = (
                 os.listdir(self.path(folder))  # noqa: PTH208 - names alone; thousands of Paths are slow
@@ -58,7 +58,7 @@ class Storage:
             )
         except FileNotFoundError:
             return []
-        return sorted(name for name in found if not name.endswith(PARTIAL))
+        return sorted(name for name in found if unfinished or not name.endswith(PARTIAL))
 
     def write(self, name: str, data: bytes) -> None:
         """Make or replace a file."""
