@@ -31,7 +31,7 @@ HEAD = """# Every setting with its default. Copy to .env and uncomment what you 
 """
 # What docker-compose.yml takes from .env beside settings.
 COMPOSE = {
-    "RABBITMQ_PASSWORD": "letters and digits (it stands in a URL); kept from the first start",  # pragma: allowlist secret
+    "RABBITMQ_PASSWORD": "letters and digits; kept from the first start",  # pragma: allowlist secret
     "REDIS_MAXMEMORY": "memory of Redis, from which on it drops the oldest entries of caches",
     "IMAGE_PREFIX": "registry and folder of the images",
     "IMAGE_TAG": "version of the images",

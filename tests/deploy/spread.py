@@ -40,6 +40,8 @@ def main() -> int:
         check_new_replica()
         check_loss("kill")
         check_loss("stop")
+        for service in ("reranker", "preprocess", "generator"):
+            check_upgrade(service)
     except (door.Wrong, OSError) as error:
         say(f"WRONG: {error}")
         return 1
@@ -115,6 +117,27 @@ def check_loss(how: str) -> None:
         worse = sum(load.degraded() for load in loads)
         say(f"docker {how} {leaving.name}: {sent} requests, none failed, {worse} degraded, slowest {ms(slowest)}")
         run("docker", "start", leaving.id)
+
+
+def check_upgrade(service: str) -> None:
+    """All replicas of a service are replaced under load; no request fails."""
+    before = {replica.id for replica in replicas(service)}
+    loads = [Load(generate), Load({"reranker": rerank, "preprocess": embed}.get(service, retrieve))]
+    with loads[0], loads[1]:
+        for load in loads:
+            load.go_on(20)
+        begun = time.monotonic()
+        run("deploy/upgrade.sh", service)
+        took = time.monotonic() - begun
+        for load in loads:
+            load.go_on(100)
+    for load in loads:
+        load.check()
+    if before & {replica.id for replica in replicas(service)}:
+        raise door.Wrong(f"a replica of {service} was not replaced")
+    sent = sum(len(load.answers) for load in loads)
+    slowest = max(answer.seconds for load in loads for answer in load.answers)
+    say(f"upgrade of {len(before)} {service} in {took:.1f} s: {sent} requests, none failed, slowest {ms(slowest)}")
 
 
 def two(service: str) -> list[Replica]:
