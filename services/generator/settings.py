@@ -82,5 +82,7 @@ class Settings(settings.Settings):
     batch_hold_s: float = Field(
         300.0, gt=0, description="seconds after which a chunk is put back; it goes on where it was"
     )
-    batch_timeout_s: float = Field(300.0, gt=0, description="longest wait for one request of a batch")
+    batch_timeout_s: float = Field(
+        60.0, gt=0, description="longest wait for the retriever and preprocess on behalf of a batch"
+    )
     batch_ttl_s: float = Field(7 * 86400.0, gt=0, description="seconds that a batch is kept, from when it came")

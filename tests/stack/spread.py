@@ -75,6 +75,8 @@ class Spread:
             "RERANKER_SCORES_URL": f"{redis}/0",
             "GENERATOR_CACHE_URL": f"{redis}/0",
             "GENERATOR_BATCH_URL": f"{blobs}/batches",
+            "GENERATOR_RETRIEVER_URL": f"http://127.0.0.1:{self.ports['retriever-1'][0]}",
+            "GENERATOR_PREPROCESS_URL": f"http://127.0.0.1:{self.ports['preprocess-1'][0]}",
             "PREPROCESS_RETRIEVER_ADDRESS": self.address("retriever"),
             "RETRIEVER_PREPROCESS_ADDRESS": self.address("preprocess"),
             "RETRIEVER_RERANKER_ADDRESS": self.address("reranker"),

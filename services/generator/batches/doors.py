@@ -14,6 +14,7 @@ from ragline.errors import RaglineError, TimedOut, Unavailable
 from services.generator.batches.lines import Answer, refused
 
 CHECK_S = 10.0
+CONNECT_S = 5.0
 INSIDE = "http://inside"
 
 log = structlog.get_logger(__name__)
@@ -54,8 +55,13 @@ def inside(service: str, app: Any) -> Door:
 
 
 def outside(service: str, url: str, timeout_s: float) -> Door:
-    """The door of a service at a URL."""
-    return Door(service, httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=False))
+    """The door of a service at a URL.
+
+    Each request has a connection of its own, for which the name is looked up: so replicas may come and go.
+    """
+    limits = httpx.Limits(max_keepalive_connections=0)
+    timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
+    return Door(service, httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False))
 
 
 @dataclass(frozen=True)
