@@ -29,11 +29,11 @@ ERLANG = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_i
 class RabbitmqServer:
     """``rabbitmq-server`` on a port of its own, with its files in ``folder``; a context manager that ends it.
 
-    ``config`` are lines for its rabbitmq.conf, ``plugins`` what it enables. What is durable stays over ``stop``
-    or ``kill`` and ``start``.
+    ``config`` are lines for its rabbitmq.conf, ``erlang`` arguments for what has no line there, ``plugins`` what
+    it enables. What is durable stays over ``stop`` or ``kill`` and ``start``.
     """
 
-    def __init__(self, folder: Path, *, config: str = "", plugins: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, config: str = "", erlang: str = "", plugins: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.port, distribution, epmd = free_ports(3)
         self.url = f"amqp://{USER}:{USER}@{HOST}:{self.port}"
@@ -54,7 +54,8 @@ class RabbitmqServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{ERLANG} {erlang}",
+            "ERL_CRASH_DUMP": str(folder / "crash"),
             "RABBITMQ_ALLOW_INPUT": "1",  # the script becomes the server: one process to signal
         }
         self.epmd: subprocess.Popen[bytes] | None = None

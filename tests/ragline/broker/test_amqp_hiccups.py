@@ -45,10 +45,12 @@ async def test_a_consumer_stops_and_a_broker_closes_while_the_server_is_away(
     consumer = await broker.consume(QUEUE, inbox, concurrency=1)
     await inbox.wait(1)
     server.pause()
-    async with asyncio.timeout(30):
-        await consumer.stop()
-        await broker.close()
-    server.resume()
+    try:
+        async with asyncio.timeout(30):
+            await consumer.stop()
+            await broker.close()
+    finally:
+        server.resume()
     second, inbox = brokers.open(make_url()), Inbox()
     await second.consume(QUEUE, inbox, concurrency=1)
     await inbox.wait(1)
