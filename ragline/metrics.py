@@ -81,7 +81,7 @@ class ProcessMetrics(ProcessCollector):
 
 
 class HttpMetrics:
-    """Counts requests by route, never by path: as many series as there are routes."""
+    """Counts requests by route, never by path: as many series as routes. ``/v1/x`` counts as ``/x``."""
 
     def __init__(self) -> None:
         labels = ("method", "route", "status")
@@ -100,7 +100,8 @@ class HttpMetrics:
     def end(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
         """It was answered."""
         self.inflight.dec()
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        # Some versions of FastAPI name the route without the prefix that its router was included with.
+        route = getattr(scope.get("route"), "path", UNMATCHED).removeprefix("/v1")
         method = scope["method"] if scope["method"] in METHODS else "other"
         key = (method, route, status)
         children = self.children.get(key)

@@ -98,6 +98,7 @@ class Server:
         # redis-py 8 closes the connections of a cluster's nodes under those who use them when it looks for the
         # nodes again; that shows as an AttributeError.
         self.lost = (*AWAY, AttributeError) if self.clustered else AWAY
+        self.finding: asyncio.Task[Any] | None = None
         self.slots = asyncio.Semaphore(address.options.max_connections)
 
     @property
@@ -118,7 +119,7 @@ class Server:
             try:
                 async with asyncio.timeout(timeout_s or self.timeout_s):
                     if self.clustered:
-                        await self.client.initialize()  # at once where it was done; by one, while others wait
+                        await self.find_nodes()
                     yield self.client
             except self.lost as error:
                 self.breaker.failed(error)
@@ -131,8 +132,21 @@ class Server:
                 raise
             self.breaker.passed()
 
+    async def find_nodes(self) -> None:
+        """Let a cluster's client learn who has which slots, where it does not know.
+
+        That takes a while: it goes on where the caller's time is over, so that a slow start comes to an end.
+        """
+        if self.finding is None or self.finding.done():
+            self.finding = asyncio.create_task(self.client.initialize())
+            self.finding.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, if unwaited
+        await asyncio.shield(self.finding)
+
     async def close(self) -> None:
         """Let go of the connections."""
+        if self.finding is not None:
+            await asyncio.wait((self.finding,), timeout=self.timeout_s)
+            self.finding.cancel()
         await self.client.aclose()
 
 

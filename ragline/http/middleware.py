@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ragline import context
 from ragline.errors import Internal, InvalidRequest, RaglineError, TimedOut
 from ragline.http.problems import clipped, problem
+from ragline.metrics import HttpMetrics
 
 REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-request-timeout-s"
 MAX_TIMEOUT_S = 3600.0
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics")
 LEFT = 499  # logged for a client that left before its answer began
 
 log = structlog.get_logger("ragline.access")
@@ -29,6 +30,7 @@ class Access:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.metrics = HttpMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request in its own context."""
@@ -38,6 +40,7 @@ class Access:
         headers = Headers(scope=scope)
         with context.bind(context.accepted_id(headers.get(REQUEST_ID_HEADER)) or context.new_id()) as identity:
             answer = Answer(send, identity)
+            self.metrics.begin()
             began = time.perf_counter()
             try:
                 limit_s = timeout_s(headers)
@@ -51,7 +54,9 @@ class Access:
                 log.exception("crashed", method=scope["method"], path=scope["path"])
                 await answer.fail(error, scope, receive)
             finally:
-                tell(scope, answer.status, time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                self.metrics.end(scope, answer.status, seconds)
+                tell(scope, answer.status, seconds)
 
     async def timed(self, limit_s: float, scope: Scope, receive: Receive, answer: Answer) -> None:
         """Serve the request, within ``limit_s`` seconds until the answer begins; a stream minds them itself."""

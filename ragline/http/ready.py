@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and the index: whether the process lives, whether it can serve, what it is."""
+"""``/healthz``, ``/readyz``, ``/metrics`` and the index: whether the process lives and can serve, what it is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 import ragline
+from ragline import metrics
 from ragline.errors import RaglineError, Unavailable
 from ragline.http.problems import problem
 
@@ -38,6 +39,12 @@ def probes(title: str, checks: Mapping[str, Check]) -> APIRouter:
         if waiting:
             return problem(Unavailable(f"Not ready: {', '.join(waiting)}."), states)
         return JSONResponse({"status": "ready", "checks": states})
+
+    @router.get("/metrics", include_in_schema=False)
+    async def counted(request: Request) -> Response:
+        """What this process counts, as Prometheus reads it."""
+        content, media_type = await metrics.page(request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": media_type})
 
     @router.get("/", include_in_schema=False)
     async def index() -> dict[str, str]:

@@ -25,7 +25,7 @@ async def opened() -> AsyncIterator[Open]:
     prefix = uuid.uuid4().hex
 
     def open_cache(url: str, **options: object) -> Cache:
-        options = {"prefix": f"{prefix}:", **options}
+        options = {"prefix": f"{prefix}:", "timeout_s": 10, **options}
         made.append(caches.open(f"{url}?{'&'.join(f'{name}={value}' for name, value in options.items())}"))
         return made[-1]
 
@@ -70,13 +70,13 @@ async def until_missed(cache: Cache, key: str) -> None:
 class TestRedisCache(CacheContract):
     @pytest.fixture
     def make_cache(self, redis_server: RedisServer) -> MakeCache:
-        return lambda: caches.open(f"{redis_server.url}/0?prefix={uuid.uuid4().hex}:")
+        return lambda: caches.open(f"{redis_server.url}/0?prefix={uuid.uuid4().hex}:&timeout_s=10")
 
 
 class TestRedisCluster(CacheContract):
     @pytest.fixture
     def make_cache(self, cluster: Cluster) -> MakeCache:
-        return lambda: caches.open(f"{cluster.url}?prefix={uuid.uuid4().hex}:&timeout_s=5")
+        return lambda: caches.open(f"{cluster.url}?prefix={uuid.uuid4().hex}:&timeout_s=10")
 
 
 async def test_entries_lie_under_the_prefix_and_end(redis_server: RedisServer, opened: Open) -> None:
@@ -112,7 +112,7 @@ async def test_a_claim_is_known_to_all_and_only_its_owner_frees_it(
 
 
 async def test_large_batches_are_split(redis_server: RedisServer, opened: Open) -> None:
-    cache = opened(redis_server.url, timeout_s=5)
+    cache = opened(redis_server.url)
     items = {f"key {n}": random.randbytes(40_000) for n in range(2 * MAX_KEYS // 5)}
     await cache.set_many(items)
     assert await cache.get_many(list(items)) == list(items.values())
@@ -143,7 +143,7 @@ async def test_a_paused_redis_costs_one_timeout(own_redis: RedisServer, opened: 
     answers = await asyncio.gather(*(cache.get_many([f"key {n}" for n in range(5 * MAX_KEYS)]) for _ in range(50)))
     assert all(set(answer) == {None} for answer in answers)
     one_timeout = loop.time() - began
-    assert one_timeout < 5  # not one for each of 250 round trips, which is 75 s
+    assert one_timeout < 25  # not one for each of 250 round trips, which is 75 s
     assert isinstance(cache, RedisCache)
     assert not cache.server.breaker.closed
     own_redis.resume()
@@ -259,7 +259,7 @@ async def test_a_full_redis_drops_writes_and_still_reads(
 
 async def test_a_failover_is_followed(redis_installed: None, tmp_path: Path, opened: Open) -> None:
     with Sentinels(tmp_path) as trio:
-        cache = opened(trio.url, timeout_s=1)
+        cache = opened(trio.url, timeout_s=3)
         await cache.set_many({"a": b"1"})
         assert await cache.get_many(["a"]) == [b"1"]
         trio.primary.kill()
@@ -274,7 +274,7 @@ async def test_a_cluster_goes_on_as_far_as_its_nodes_do(
     redis_installed: None, tmp_path: Path, opened: Open
 ) -> None:
     with Cluster(tmp_path) as nodes:
-        cache = opened(nodes.url, timeout_s=1)
+        cache = opened(nodes.url, timeout_s=3)
         items = {f"{n}": b"x" for n in range(50)}
         await cache.set_many(items)
         assert await cache.get_many(list(items)) == [b"x"] * 50
