@@ -6,6 +6,7 @@ something is not as it must be.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -19,6 +20,7 @@ CLOSED = "1921"
 BRELL = Path("tests/deploy/brell.md")
 DOCS = Path("docs")
 REPEATS = 20
+BATCH = 100
 
 
 def main() -> int:
@@ -49,6 +51,7 @@ def run(collection: str) -> None:
         raise door.Wrong(f"the answer is degraded: {answer['degraded']}")
     check_stream({"query": QUESTION + " And then?", "collection": collection})
 
+    check_batch(collection)
     times = [timed(question) for _ in range(REPEATS)]
     say(f"the same question again, {REPEATS} times: the middle one takes {ms(statistics.median(times))}")
     fresh = [timed({**question, "query": f"{QUESTION} ({number})"}) for number in range(REPEATS)]
@@ -83,6 +86,25 @@ def check_stream(question: dict[str, str]) -> None:
     if kinds[:1] != ["passages"] or kinds[-1:] != ["done"] or "token" not in kinds:
         raise door.Wrong(f"the stream was {kinds}")
     say(f"stream: first token after {ms(seen[kinds.index('token')][1])}, done after {ms(seen[-1][1])}")
+
+
+def check_batch(collection: str) -> None:
+    """Many questions in one file, answered by the worker."""
+    body = {"query": QUESTION, "collection": collection}
+    asked = [
+        json.dumps({"custom_id": str(number), "method": "POST", "url": "/generate", "body": body})
+        for number in range(BATCH)
+    ]
+    begun = time.monotonic()
+    answer = door.send("POST", "/batches", "\n".join(asked).encode(), "application/x-ndjson")
+    batch = door.ended(f"/batches/{door.checked('POST', '/batches', answer)['id']}")
+    took = time.monotonic() - begun
+    results = door.lines(f"/batches/{batch['id']}/results")
+    if [result["custom_id"] for result in results] != [str(number) for number in range(BATCH)]:
+        raise door.Wrong(f"{len(results)} results, or not in the order of the questions")
+    if any(CLOSED not in result["body"]["answer"] for result in results):
+        raise door.Wrong(f"a result without the answer: {results}")
+    say(f"a batch of {BATCH} questions answered after {took:.2f} s")
 
 
 def timed(question: dict[str, str]) -> float:

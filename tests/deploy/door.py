@@ -62,6 +62,12 @@ def checked(method: str, path: str, answer: Answer) -> dict[str, Any]:
     return answer.body
 
 
+def lines(path: str) -> list[dict[str, Any]]:
+    """The objects at ``path``, one a line."""
+    with urllib.request.urlopen(URL + path, timeout=60) as response:  # noqa: S310
+        return [json.loads(line) for line in response]
+
+
 def events(path: str, body: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The kinds of a stream's events, each with the seconds since the request was sent."""
     data = json.dumps({**body, "stream": True}).encode()
@@ -75,7 +81,7 @@ def events(path: str, body: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def upload(files: Mapping[str, Path], collection: str) -> str:
-    """Send files by their ids as one job; returns its id."""
+    """Send files by their ids as one job; returns its path."""
     boundary = uuid.uuid4().hex
     parts = [field("collection", collection), field("ids", json.dumps(list(files)))]
     named = 'Content-Disposition: form-data; name="files"; filename="{}"\r\n\r\n'
@@ -83,7 +89,7 @@ def upload(files: Mapping[str, Path], collection: str) -> str:
     body = b"".join(b"--" + boundary.encode() + b"\r\n" + part + b"\r\n" for part in parts)
     body += f"--{boundary}--\r\n".encode()
     answer = send("POST", "/documents", body, f"multipart/form-data; boundary={boundary}")
-    return str(checked("POST", "/documents", answer)["job_id"])
+    return f"/jobs/{checked('POST', '/documents', answer)['job_id']}"
 
 
 def field(name: str, value: str) -> bytes:
@@ -91,14 +97,14 @@ def field(name: str, value: str) -> bytes:
     return f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
 
 
-def ended(job_id: str, timeout_s: float = 120) -> dict[str, Any]:
-    """The job once it is over; raises Wrong where it does not end well or in time."""
+def ended(path: str, timeout_s: float = 120) -> dict[str, Any]:
+    """The job or batch at ``path`` once it is over; raises Wrong where it does not end well or in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        job = get(f"/jobs/{job_id}")
-        if job["state"] in ENDED:
-            if job["state"] != "done" or job["failed"]:
-                raise Wrong(f"the job ended badly: {job}")
-            return job
+        state = get(path)
+        if state["state"] in ENDED:
+            if state["state"] != "done" or state["failed"]:
+                raise Wrong(f"it ended badly: {state}")
+            return state
         time.sleep(0.1)
-    raise Wrong(f"the job {job_id} did not end within {timeout_s:g} s")
+    raise Wrong(f"{path} did not end within {timeout_s:g} s")
