@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 import grpc
 from threadpoolctl import threadpool_limits
 
+import ragline.cache
 from ragline import backends, grpc_client, service, threads
+from ragline.cache import Cache
 from ragline.service import Service
 from services.retriever import api, dense, rpc, sparse, stores
 from services.retriever.clients import PreprocessClient, RerankerClient
+from services.retriever.keeping import Keeping
 from services.retriever.limits import Limits
 from services.retriever.search import Options, Search
 from services.retriever.settings import Settings
@@ -35,6 +38,7 @@ async def build(settings: Settings) -> Service:
         grpc_client.channel(address, max_message_mb=settings.max_message_mb)
         for address in (settings.preprocess_address, settings.reranker_address)
     ]
+    cache = ragline.cache.open(settings.cache_url, name="retrieval") if settings.cache_url else None
     pool = ThreadPoolExecutor(count, thread_name_prefix="retriever-search")
     search = Search(
         store,
@@ -42,6 +46,7 @@ async def build(settings: Settings) -> Service:
         RerankerClient(channels[1], settings.rerank_timeout_s),
         pool,
         chosen(Options, settings, threads=count),
+        Keeping(cache, settings.cache_ttl_s),
     )
     limits = chosen(Limits, settings)
 
@@ -54,7 +59,7 @@ async def build(settings: Settings) -> Service:
         add_rpc=rpc.add(search, store, limits),
         checks={"store": check},
         start=nothing,
-        stop=lambda: stop(store, pool, channels),
+        stop=lambda: stop(store, pool, channels, cache),
     )
 
 
@@ -88,12 +93,16 @@ async def nothing() -> None:
     """The store works from the moment it is open."""
 
 
-async def stop(store: Store, pool: ThreadPoolExecutor, channels: list[grpc.aio.Channel]) -> None:
+async def stop(
+    store: Store, pool: ThreadPoolExecutor, channels: list[grpc.aio.Channel], cache: Cache | None
+) -> None:
     """Let the searches in hand end, finish the writes, then let go of everything."""
     await asyncio.to_thread(pool.shutdown, cancel_futures=True)
     await asyncio.to_thread(store.close)
     for channel in channels:
         await channel.close()
+    if cache is not None:
+        await cache.close()
 
 
 def main() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -19,9 +17,11 @@ from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOu
 from ragline.spans import embedded_text
 from ragline.v1.passage_pb2 import Passage, Statistics
 from ragline.v1.reranker_pb2 import Candidate
+from services.retriever.clock import Clock
 from services.retriever.filters import Filter
 from services.retriever.fusion import Fused, fuse
 from services.retriever.gathering import Gathering
+from services.retriever.keeping import Batch, Found, Keeping
 from services.retriever.stores import Allowed, Key, Ranking, Store, Vectors, View
 
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)  # of another service: go on without it, and say so
@@ -112,33 +112,24 @@ class Options:
     threads: int = 1
 
 
-@dataclass
-class Clock:
-    """Milliseconds by stage."""
-
-    ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside to the stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
-
-
 class Search:
     """The use case; ``pool`` runs what computes, so that the event loop only waits."""
 
     def __init__(
-        self, store: Store, embedder: Embedder, reranker: Reranker, pool: Executor, options: Options
+        self,
+        store: Store,
+        embedder: Embedder,
+        reranker: Reranker,
+        pool: Executor,
+        options: Options,
+        keeping: Keeping | None = None,
     ) -> None:
         self.store = store
         self.embedder = embedder
         self.reranker = reranker
         self.pool = pool
         self.options = options
+        self.keeping = keeping or Keeping(None, 0)
         # Half of the threads: scans are bound by memory, and words are looked up meanwhile.
         self.gathering = Gathering(pool, max(1, options.threads // 2), DENSE_CHUNK)
         self.inflight = 0
@@ -178,7 +169,9 @@ class Run:
         self.request = request
         self.queries = queries
         self.view: View = search.store.view(request.key)
-        self.depth = max(self.options.candidates, request.top_k, self.options.rerank_pool if request.rerank else 0)
+        self.limit = max(request.top_k, self.options.rerank_pool if request.rerank else 0)
+        self.depth = max(self.options.candidates, self.limit)
+        self.unknown: Sequence[str] = ()  # the queries that have to be searched for
         self.clock = Clock()
         self.degraded: list[str] = []
         self.embedded: Embedded | None = None
@@ -190,7 +183,41 @@ class Run:
         return Response(results, self.view.generation, self.clock.ms, self.degraded)
 
     async def results(self) -> list[Result]:
-        """What was found for each query."""
+        """What was found for each query, now or before."""
+        keeping = self.search.keeping
+        keys = keeping.keys(self.view, self.asked(), self.queries)
+        found: list[Found | None] = [None] * len(keys)
+        if keeping.cache is not None:
+            with self.clock.stage("cache"):
+                found = await keeping.read(keys)
+        missing = [i for i, one in enumerate(found) if one is None]
+        if missing:
+            self.unknown = [self.queries[i] for i in missing]
+            batch = await keeping.once([keys[i] for i in missing], self.searched)
+            self.degraded = list(batch.degraded)
+            for i, one in zip(missing, batch.found, strict=True):
+                found[i] = one
+        results = await self.search.compute(self.fetched, [one for one in found if one is not None])
+        if self.request.rerank:
+            with self.clock.stage("rerank"):
+                results = await self.reranked(results)
+        return results
+
+    def asked(self) -> dict[str, object]:
+        """What the result depends on beside the query and the state of the collection."""
+        request = self.request
+        return {
+            "tenant": request.key.tenant,
+            "collection": request.key.collection,
+            "mode": request.mode,
+            "filter": repr(request.filter),
+            "limit": self.limit,
+            "depth": self.depth,
+            "fusion": self.options.fusion,
+        }
+
+    async def searched(self) -> Batch:
+        """The search itself, for the queries of which nothing is kept."""
         allowed = None
         if self.request.filter is not None:
             with self.clock.stage("filter"):
@@ -198,11 +225,7 @@ class Run:
         dense, sparse = await together(self.dense(allowed), self.sparse(allowed))
         if self.request.mode == "hybrid" and dense is None and sparse is None:
             raise Unavailable("Neither the embedder nor the sparse index can be used; the log says why.")
-        results = await self.search.compute(self.joined, dense, sparse)
-        if self.request.rerank:
-            with self.clock.stage("rerank"):
-                results = await self.reranked(results)
-        return results
+        return Batch(await self.search.compute(self.joined, dense, sparse), tuple(self.degraded))
 
     async def dense(self, allowed: Allowed | None) -> list[Ranking] | None:
         """The nearest passages of each query; None where that half is not asked for or cannot be had."""
@@ -210,7 +233,7 @@ class Run:
             return None
         try:
             with self.clock.stage("embed"):
-                embedded = await self.search.embedder.embed(self.queries)
+                embedded = await self.search.embedder.embed(self.unknown)
         except AWAY as error:
             if self.request.mode == "dense":
                 raise
@@ -241,7 +264,7 @@ class Run:
                 return await self.side_by_side(
                     [
                         partial(self.search.compute, matches, self.view, chunk, self.depth, allowed)
-                        for chunk in pieces(self.queries, SPARSE_CHUNK)
+                        for chunk in pieces(self.unknown, SPARSE_CHUNK)
                     ]
                 )
         except Unavailable as error:
@@ -265,16 +288,17 @@ class Run:
                 results += part
         return results
 
-    def joined(self, dense: list[Ranking] | None, sparse: list[Ranking] | None) -> list[Result]:
-        """Fuse each query's rankings and fetch the passages (in the pool)."""
+    def joined(self, dense: list[Ranking] | None, sparse: list[Ranking] | None) -> list[Found]:
+        """Fuse each query's rankings (in the pool)."""
         method = "single" if dense is None or sparse is None else self.options.fusion
-        results = []
-        for i in range(len(self.queries)):
-            with self.clock.stage("fuse"):
-                fused = self.fused(method, i, dense[i] if dense else None, sparse[i] if sparse else None)
-            with self.clock.stage("fetch"):
-                results.append(self.fetched(i, fused))
-        return results
+        with self.clock.stage("fuse"):
+            return [
+                Found(
+                    self.fused(method, i, dense[i] if dense else None, sparse[i] if sparse else None),
+                    self.statistics(i),
+                )
+                for i in range(len(self.unknown))
+            ]
 
     def fused(self, method: str, i: int, dense: Ranking | None, sparse: Ranking | None) -> list[Fused]:
         """The best candidates of query ``i``; each has its cosine if there is a query vector."""
@@ -283,14 +307,17 @@ class Run:
         if self.embedded is not None and (missing := [row for row, _ in matching if row not in cosines]):
             values = self.view.cosines(self.embedded.vectors[i], np.array(missing, dtype=np.int64))
             cosines.update(zip(missing, values.tolist(), strict=True))
-        limit = max(self.request.top_k, self.options.rerank_pool if self.request.rerank else 0)
-        return fuse(method, near, matching, cosines, limit)
+        return fuse(method, near, matching, cosines, self.limit)
 
-    def fetched(self, i: int, fused: list[Fused]) -> Result:
-        """The best candidates' passages, as many as the next stage needs."""
-        passages = self.view.fetch([one.id for one in fused])
-        hits = [Hit(passages[one.id], one.score, one) for one in fused if one.id in passages]
-        return Result(hits, self.statistics(i))
+    def fetched(self, found: Sequence[Found]) -> list[Result]:
+        """The best candidates' passages, as many as the next stage needs (in the pool)."""
+        results = []
+        with self.clock.stage("fetch"):
+            for each in found:
+                passages = self.view.fetch([one.id for one in each.fused])
+                hits = [Hit(passages[one.id], one.score, one) for one in each.fused if one.id in passages]
+                results.append(Result(hits, each.statistics))
+        return results
 
     def statistics(self, i: int) -> Statistics | None:
         """How common the word pieces of query ``i`` are in the collection."""

@@ -44,6 +44,9 @@ class Settings(settings.Settings):
         10.0, gt=0, description="seconds for one reranking; then the fused order stands"
     )
 
+    cache_url: str = Field("memory://?max_mb=64", description="cache of what searches found; empty: none")
+    cache_ttl_s: float = Field(3600.0, gt=0, description="seconds that a search's result is kept")
+
     max_top_k: int = Field(100, ge=1, le=10_000, description="most passages a query")
     max_queries: int = Field(1000, ge=1, description="most queries in a request")
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")

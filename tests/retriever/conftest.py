@@ -27,6 +27,7 @@ from services.reranker.rerank import Reranker
 from services.reranker.scorers import Parts as ScorerParts
 from services.reranker.scorers import overlap
 from services.retriever.clients import PreprocessClient, RerankerClient
+from services.retriever.keeping import Keeping
 from services.retriever.search import Options, Search
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.parts import open_store
@@ -93,7 +94,9 @@ Make = Callable[..., Search]
 def make(stack: AsyncExitStack, store: EmbeddedStore, preprocess: str, reranker: str) -> Make:
     """Makes a search; other addresses and options may be given."""
 
-    def made(*, embedder: str = preprocess, scorer: str = reranker, **options: object) -> Search:
+    def made(
+        *, embedder: str = preprocess, scorer: str = reranker, keeping: Keeping | None = None, **options: object
+    ) -> Search:
         channels = [channel(address, max_message_mb=16) for address in (embedder, scorer)]
         for opened in channels:
             stack.push_async_callback(opened.close)
@@ -105,6 +108,7 @@ def make(stack: AsyncExitStack, store: EmbeddedStore, preprocess: str, reranker:
             RerankerClient(channels[1], 10),
             pool,
             Options(**{"threads": 2, **options}),  # type: ignore[arg-type]  # checked by the dataclass's users
+            keeping,
         )
 
     return made
