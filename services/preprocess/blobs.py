@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import fsspec
 
-from ragline.errors import NotFound, TooLarge
+from ragline.errors import NotFound, TooLarge, Unavailable
 from ragline.settings import SettingsError
 
 CHUNK_BYTES = 1 << 20
@@ -46,11 +46,13 @@ class Blobs:
         return await asyncio.to_thread(self._put, source, max_bytes)
 
     async def read(self, uri: str) -> bytes:
-        """The bytes at ``uri``; raises NotFound."""
+        """The bytes at ``uri``; raises NotFound, and Unavailable where a remote store does not answer."""
         try:
             data: bytes = await asyncio.to_thread(self.fs.cat_file, self._path(uri))
         except FileNotFoundError:
             raise NotFound("The raw bytes of this document are gone; send it again.") from None
+        except (ConnectionError, TimeoutError) as error:
+            raise Unavailable("The store of raw documents does not answer.") from error
         return data
 
     async def remove(self, uri: str) -> None:

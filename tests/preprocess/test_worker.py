@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
+import random
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ragline.broker import NewMessage
-from ragline.errors import Overloaded, Unavailable
+from ragline.errors import Overloaded, TimedOut, Unavailable
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.cut import CutDocument, Rejected
-from services.preprocess.intake import QUEUE, message
-from services.preprocess.jobs import NewDocument
+from services.preprocess.messages import QUEUE, packed
 from tests.preprocess.world import World, retriever, world
 
 
@@ -35,16 +37,79 @@ async def test_writes_of_one_document_are_applied_in_their_order(here: World) ->
     assert (await here.parts.record.get("default", "default", "a")).document.source == "Version 9."
 
 
-async def test_what_fails_for_a_while_is_tried_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def emptied(here: World) -> None:
+    """Return once the queue holds nothing, in hand or not."""
+    while await here.opened.broker.depth(QUEUE):
+        await here.parts.jobs.open_jobs()
+
+
+@pytest.mark.parametrize("failure", [Overloaded("Full."), Unavailable("Away.", retry_after_s=0.01)])
+async def test_what_is_away_is_waited_for_and_counts_as_no_attempt(
+    here: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr("services.preprocess.worker.FIRST_PAUSE_S", 0.01)
     upsert, tries = here.parts.record.upsert, []
 
     async def away(request: pb.UpsertRequest) -> pb.UpsertResponse:
         tries.append(request.document.id)
-        if len(tries) < 3:
-            raise Overloaded("Full.")
+        if len(tries) < 6:
+            raise failure
         return await upsert(request)
 
     monkeypatch.setattr(here.parts.record, "upsert", away)
+    await here.worker.start()
+    job = await here.ended(await here.send(("a", "One.")))
+    assert (job["state"], len(tries), here.worker.max_attempts) == ("done", 6, 3)
+
+
+async def test_what_waits_for_long_goes_back_to_the_queue_and_is_no_dead_letter(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.preprocess.worker.WAIT_S", 0.05)
+    upsert, tries = here.parts.record.upsert, []
+
+    async def away(request: pb.UpsertRequest) -> pb.UpsertResponse:
+        tries.append(request.document.id)
+        if len(tries) < 5:
+            raise TimedOut("It hangs.")
+        return await upsert(request)
+
+    async def silent() -> None:
+        raise TimedOut("It hangs.")
+
+    monkeypatch.setattr(here.parts.record, "upsert", away)
+    monkeypatch.setattr(here.parts.record, "check", silent)
+    await here.worker.start()
+    job = await here.ended(await here.send(("a", "One.")))
+    assert (job["state"], len(tries)) == ("done", 5)
+    assert await here.opened.broker.dead_letters(QUEUE) == []
+
+
+async def test_a_worker_that_stops_waits_for_nothing(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = asyncio.Event()
+
+    async def away(_: object) -> None:
+        waiting.set()
+        raise Unavailable("Away.", retry_after_s=30)
+
+    monkeypatch.setattr(here.parts.record, "upsert", away)
+    await here.worker.start()
+    await here.send(("a", "One."))
+    await waiting.wait()
+    await here.worker.stop()
+    assert await here.opened.broker.depth(QUEUE) == 1
+
+
+async def test_what_breaks_is_tried_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    upsert, tries = here.parts.record.upsert, []
+
+    async def broken(request: pb.UpsertRequest) -> pb.UpsertResponse:
+        tries.append(request.document.id)
+        if len(tries) < 3:
+            raise OSError("broken")
+        return await upsert(request)
+
+    monkeypatch.setattr(here.parts.record, "upsert", broken)
     await here.worker.start()
     job = await here.ended(await here.send(("a", "One.")))
     assert (job["state"], len(tries)) == ("done", 3)
@@ -53,7 +118,7 @@ async def test_what_fails_for_a_while_is_tried_again(here: World, monkeypatch: p
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (Unavailable("The retriever is away; start it."), "The retriever is away; start it."),
+        (TimedOut("The retriever takes too long for this."), "The retriever takes too long for this."),
         (KeyError("secret"), "Something went wrong here (KeyError); the log has the request id."),
     ],
 )
@@ -97,55 +162,71 @@ async def test_what_is_wrong_in_itself_is_tried_once(here: World, monkeypatch: p
     assert await here.parts.blobs.uris() == []
 
 
-async def test_a_job_that_a_crash_kept_from_the_queue_is_published_at_the_start(here: World) -> None:
-    blob = await here.parts.blobs.put(io.BytesIO(b"One."), 100)
-    document = NewDocument("a", media_type="text/plain", uri=blob.uri, sha256=blob.sha256)
-    job_id = await here.parts.jobs.create("default", "default", [document])
-    await here.worker.start()
-    assert (await here.ended(job_id))["state"] == "done"
-
-
-async def test_bytes_that_nothing_names_are_removed_at_the_start(here: World) -> None:
-    await here.parts.blobs.put(io.BytesIO(b"Orphan."), 100)
-    folder = Path(here.parts.blobs.root)
-    (folder / "half.part").write_bytes(b"Half an upl")
-    job_id = await here.send(("a", "One."))
-    await here.worker.start()
-    assert (await here.ended(job_id))["state"] == "done"
-    held = await here.parts.record.brief("default", "default", "a")
-    assert held is not None
-    assert await here.parts.blobs.uris() == [held.uri]
-
-
 async def test_a_letter_that_the_queue_gave_up_by_itself_is_an_error_of_its_job(here: World) -> None:
     job_id = await here.send(("a", "One."))
+    await here.opened.broker.publish(QUEUE, [NewMessage(b"none of ours")])
 
     async def refuse(_: object) -> None:
         raise ConnectionError("gone")
 
     consumer = await here.opened.broker.consume(QUEUE, refuse, concurrency=1)
-    while not await here.opened.broker.dead_letters(QUEUE):
-        await here.parts.jobs.get("default", job_id)
+    await emptied(here)
     await consumer.stop()
-    await here.worker.keep_house()
+    await here.worker.housekeeping.note_letters()
     job = (await here.parts.jobs.get("default", job_id)).view()
     assert (job["state"], job["errors"][0]["document_id"]) == ("failed", "a")
 
 
-async def test_a_message_of_a_forgotten_job_is_passed_over(here: World) -> None:
-    await here.opened.broker.publish(QUEUE, [message("job-gone", 0, "default", "default", "a")])
+async def test_a_message_that_is_none_of_ours_is_parked_at_once(here: World) -> None:
+    await here.opened.broker.publish(QUEUE, [NewMessage(b"not json"), NewMessage(b'{"job_id": "old", "n": 0}')])
     await here.worker.start()
     assert (await here.ended(await here.send(("a", "One."))))["state"] == "done"
-    await here.worker.stop()
+    await emptied(here)
+    letters = await here.opened.broker.dead_letters(QUEUE)
+    assert [letter.attempts for letter in letters] == [1, 1]
+    assert all("send the document again" in letter.reason for letter in letters)
+
+
+async def test_messages_that_come_twice_and_in_the_wrong_order_do_no_harm(here: World) -> None:
+    old, new = await here.send(("a", "Old.")), await here.send(("a", "New."), ("b", "Two."))
+    works = list(here.published.values())
+    again = [packed(work, "") for work in reversed(works)] * 2
+    await here.opened.broker.publish(QUEUE, [NewMessage(message.body) for message in again])  # no key, no order
+    here.worker.concurrency = 8
+    await here.worker.start()
+    for job_id, total in ((old, 1), (new, 2)):
+        job = await here.ended(job_id)
+        assert (job["state"], job["done"], job["total"], job["errors"]) == ("done", total, total, [])
+    await emptied(here)
+    assert (await here.parts.record.get("default", "default", "a")).document.source == "New."
+    assert await here.ids() == ["a", "b"]
+    assert len(await here.parts.blobs.uris()) == 2
     assert await here.opened.broker.dead_letters(QUEUE) == []
 
 
-async def test_a_message_that_is_none_of_ours_is_parked(here: World) -> None:
-    await here.opened.broker.publish(QUEUE, [NewMessage(b"not json", key="default/default/a")])
+async def test_a_clock_that_jumps_changes_nothing(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(3)
+
+    def jumping() -> float:
+        """Back before the files were written, or on past every age and time to live."""
+        return time.time() + dice.uniform(-10, 10) * 365 * 86_400
+
+    clock = SimpleNamespace(time=jumping, monotonic=time.monotonic)
+    for module in ("intake", "blobs", "housekeeping", "job_stores._sql"):
+        monkeypatch.setattr(f"services.preprocess.{module}.time", clock)
+    monkeypatch.setattr(here.opened.broker, "clock", jumping)
+    here.worker.housekeeping.orphan_age_s = 3600.0
     await here.worker.start()
-    assert (await here.ended(await here.send(("a", "One."))))["state"] == "done"
-    await here.worker.stop()
-    assert len(await here.opened.broker.dead_letters(QUEUE)) == 1
+    jobs = [await here.send(("a", f"Version {n}."), (f"d{n}", "Text.")) for n in range(20)]
+    await here.documents.delete("default", "default", "d3")
+    for job_id in jobs:
+        job = await here.ended(job_id)
+        assert (job["state"], job["done"], job["errors"]) == ("done", 2, [])
+        await here.worker.housekeeping.sweep()
+    assert (await here.parts.record.get("default", "default", "a")).document.source == "Version 19."
+    assert await here.ids() == sorted(["a", *(f"d{n}" for n in range(20) if n != 3)])
+    await emptied(here)
+    assert len(await here.parts.blobs.uris()) == 20
 
 
 async def test_a_cancelled_job_skips_what_has_not_started(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +243,7 @@ async def test_a_cancelled_job_skips_what_has_not_started(here: World, monkeypat
     await here.worker.start()
     job = await here.ended(job_id)
     assert (job["state"], job["done"], job["total"]) == ("cancelled", 1, 5)
+    await emptied(here)
     assert await here.ids() == ["d0"]
     assert len(await here.parts.blobs.uris()) == 1
 
@@ -170,7 +252,7 @@ async def test_a_restart_goes_on_with_what_was_queued(tmp_path: Path) -> None:
     async with retriever(tmp_path / "retriever") as address:
         async with world(tmp_path / "p", address) as before:
             job_id = await before.send(("a", "One."), ("b", "Two."))
-            await before.ingest.run(job_id, 0)
+            await before.run(job_id, 0)
         async with world(tmp_path / "p", address) as after:
             await after.worker.start()
             job = await after.ended(job_id)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ragline.broker import NewMessage, Poison
 from ragline.grpc_server import GrpcServer
 from ragline.http import create_app
 from services.preprocess import api
-from services.preprocess.__main__ import Opened, close, make_worker, open_parts
+from services.preprocess.__main__ import Opened, close, make_intake, make_worker, open_parts
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.documents import Documents
+from services.preprocess.hold import Hold
 from services.preprocess.ingest import Ingest, Parts
 from services.preprocess.intake import Intake
+from services.preprocess.jobs import Work
+from services.preprocess.messages import QUEUE, unpacked
 from services.preprocess.settings import Settings
 from services.preprocess.worker import Worker
 from services.retriever.__main__ import build as build_retriever
@@ -26,14 +31,23 @@ from services.retriever.settings import Settings as RetrieverSettings
 
 @dataclass
 class World:
-    """The parts, and a client of the REST door. The worker starts when a test says so."""
+    """The parts, and a client of the REST door. The worker starts when a test says so.
+
+    ``published`` holds what was put into the queue, by job and number, for tests that hand messages over by hand.
+    """
 
     opened: Opened
     parts: Parts
     intake: Intake
     ingest: Ingest
     worker: Worker
+    documents: Documents
     client: httpx.AsyncClient
+    published: dict[tuple[str, int], Work] = field(default_factory=dict)
+
+    async def run(self, job_id: str, n: int = 0, hold_s: float = 600.0) -> None:
+        """Ingest a document as if its message had come."""
+        await self.ingest.run(self.published[job_id, n], Hold(hold_s))
 
     async def send(self, *texts: tuple[str, str], collection: str = "default") -> str:
         """Send texts as (id, text); returns the job's id."""
@@ -83,6 +97,7 @@ def settings(folder: Path, address: str, **changes: Any) -> Settings:
         "embedder": "hashing",
         "broker_url": f"sqlite://{folder}/queue.db?max_attempts=5&retry_s=0.01&max_retry_s=0.02",
         "max_attempts": 3,
+        "retriever_wait_s": 0.2,
         "orphan_age_s": 0,
         **changes,
     }
@@ -94,10 +109,11 @@ async def world(folder: Path, address: str, **changes: Any) -> AsyncIterator[Wor
     """Preprocess over ``folder``, its worker not started."""
     opened = open_parts(settings(folder, address, **changes))
     parts = opened.parts
-    intake = Intake(parts.jobs, parts.blobs, opened.broker, max_document_mb=opened.settings.max_document_mb)
-    worker = make_worker(opened, intake)
+    published = listen_in(opened)
+    intake, worker = make_intake(opened), make_worker(opened)
+    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.embedding, pipeline=parts.pipeline)
     limits = BodyLimits(opened.settings.max_documents, opened.settings.max_document_mb)
-    app = create_app("preprocess", [api.router(intake, Documents(parts), limits)], checks={})
+    app = create_app("preprocess", [api.router(intake, documents, limits)], checks={})
     async with AsyncExitStack() as closing:
         closing.push_async_callback(close, opened)
         await parts.embedding.start()
@@ -105,4 +121,20 @@ async def world(folder: Path, address: str, **changes: Any) -> AsyncIterator[Wor
         closing.push_async_callback(worker.stop)
         transport = httpx.ASGITransport(app)
         client = await closing.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://test"))
-        yield World(opened, parts, intake, worker.ingest, worker, client)
+        yield World(opened, parts, intake, worker.ingest, worker, documents, client, published)
+
+
+def listen_in(opened: Opened) -> dict[tuple[str, int], Work]:
+    """What is published from now on, by job and number."""
+    publish, published = opened.broker.publish, dict[tuple[str, int], Work]()
+
+    async def noted(queue: str, messages: Sequence[NewMessage]) -> None:
+        await publish(queue, messages)
+        if queue == QUEUE:
+            for message in messages:
+                with contextlib.suppress(Poison):
+                    work, _ = unpacked(message.body)
+                    published[work.job.id, work.n] = work
+
+    opened.broker.publish = noted  # type: ignore[method-assign]  # only to look on
+    return published

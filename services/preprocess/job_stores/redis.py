@@ -23,6 +23,7 @@ from services.preprocess.jobs import OPEN, Head, Job, JobError, NewDocument, Sta
 
 REFRESH_S = 0.25  # a listener asks this often whether another process has changed the job
 BATCH = 500
+AWAY = "The store of jobs does not answer now; ask again later. Documents that were accepted go in."
 SHA = hashlib.sha1(PROGRAM.encode(), usedforsecurity=False).hexdigest()  # what Redis knows the program by
 
 log = structlog.get_logger(__name__)
@@ -180,13 +181,15 @@ class RedisJobs:
 
     @asynccontextmanager
     async def _guard(self) -> AsyncIterator[Any]:
-        """The client; what Redis refuses (no memory left, say) is as good as away."""
+        """The client; a Redis that refuses (no memory left, say) is as good as away."""
         try:
             async with self.server.guard() as client:
                 yield client
+        except Unavailable as error:  # which names the server, for the log
+            raise Unavailable(AWAY) from error
         except RedisError as error:
             log.warning("redis refuses", error=str(error))
-            raise Unavailable("Redis refuses to keep jobs; the log says why.") from error
+            raise Unavailable(AWAY) from error
 
     @property
     def _index(self) -> str:

@@ -65,7 +65,7 @@ async def test_a_file_that_cannot_be_written_is_said_to_be_away(make_store: Make
     other = sqlite3.connect(tmp_path / "jobs.db")
     other.execute("DROP TABLE documents")
     other.close()
-    with pytest.raises(Unavailable, match="jobs.db"):
+    with pytest.raises(Unavailable, match=r"jobs\.db"):
         await jobs.begin(work(job))
 
 
@@ -78,7 +78,9 @@ CREATE VIEW open_documents AS SELECT * FROM documents WHERE state IN ('queued', 
 
 def old_file(path: Path, state: str) -> str:
     connection = sqlite3.connect(path)
-    connection.executescript(f"{OLD} INSERT INTO documents VALUES ('job-0', 0, '{state}');")
+    connection.executescript(OLD)
+    with connection:
+        connection.execute("INSERT INTO documents VALUES ('job-0', 0, ?)", (state,))
     connection.close()
     return f"sqlite://{path}"
 
