@@ -65,6 +65,7 @@ class Work:
         self.found: dict[int, Result] = {}
         self.failed: dict[int, tuple[str | None, Answer]] = {}
         self.bad: list[Result] = []
+        self.asked = self.halted = False
         self.cancelled = False
         self.away: Door | None = None
 
@@ -111,7 +112,7 @@ class Work:
         await self.keep(self.bad)
         tasks: set[asyncio.Task[None]] = set()
         try:
-            while units and not await self.stopped():
+            while units and not self.halted:
                 await self.tools.slots.acquire()
                 tasks.add(asyncio.create_task(self.ask(units.popleft())))
             await asyncio.gather(*tasks)
@@ -124,16 +125,16 @@ class Work:
     async def stopped(self) -> bool:
         """Whether no further line is to begin now."""
         self.cancelled = self.cancelled or await asyncio.to_thread(self.batches.is_cancelled, self.batch)
-        return self.cancelled or self.away is not None or self.put_back
-
-    @property
-    def put_back(self) -> bool:
-        """Whether it is time to let go of the message."""
-        return self.tools.stopping.is_set() or time.monotonic() > self.until
+        late = self.asked and time.monotonic() > self.until  # with one unit a go at the least it comes to an end
+        return self.cancelled or self.away is not None or late or self.tools.stopping.is_set()
 
     async def ask(self, unit: Sequence[Line]) -> None:
-        """Ask for the lines of a unit and keep the results; takes over a slot."""
+        """Ask for the lines of a unit and keep the results, unless something says stop; takes over a slot."""
         try:
+            self.halted = self.halted or await self.stopped()
+            if self.halted:
+                return
+            self.asked = True
             door = self.tools.doors.of(unit[0].route)
             answers = await joining.ask(door, unit, lambda line: self.request_id(line.number))
             final: list[Result] = []
