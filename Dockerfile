@@ -12,10 +12,12 @@ RUN python -m venv /tools \
  && /tools/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
 
 # --- requirements: only the lines of pyproject.toml that this service installs, so that no other line undoes the cache
+# EXTRAS are extras of pyproject.toml, such as s3 for documents and batches in object storage.
 FROM tools AS requirements
 ARG SERVICE
+ARG EXTRAS=
 COPY pyproject.toml deploy/docker/requirements.py ./
-RUN /tools/bin/python requirements.py pyproject.toml "${SERVICE}" > requirements.txt \
+RUN /tools/bin/python requirements.py pyproject.toml "${SERVICE}" ${EXTRAS} > requirements.txt \
  && /tools/bin/python requirements.py pyproject.toml build --only > build.txt
 
 # --- dependencies: the environment of this service, without pip, tests and sources of other languages

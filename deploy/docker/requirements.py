@@ -1,7 +1,8 @@
 """Prints what one service installs: the project's dependencies and those of the group of its name.
 
-`python requirements.py pyproject.toml reranker`; with `--only` the group alone. An image's layer of dependencies
-is made from this list, so a change elsewhere in pyproject.toml does not rebuild it.
+`python requirements.py pyproject.toml reranker`; more names are extras of the project, and with `--only` the group
+stands alone. An image's layer of dependencies is made from this list, so a change elsewhere in pyproject.toml does
+not rebuild it.
 """
 
 import sys
@@ -14,8 +15,11 @@ from typing import Any
 def main(file: str, group: str, *options: str) -> None:
     """Print one requirement a line, sorted."""
     project = tomllib.loads(Path(file).read_text())
-    own = [] if "--only" in options else project["project"]["dependencies"]
-    lines = {*own, *members(project["dependency-groups"], group)}
+    lines = {*members(project["dependency-groups"], group)}
+    if "--only" not in options:
+        lines |= {*project["project"]["dependencies"]}
+    for extra in set(options) - {"--only"}:
+        lines |= {*project["project"]["optional-dependencies"][extra]}
     sys.stdout.write("\n".join(sorted(lines)) + "\n")
 
 
