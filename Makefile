@@ -19,8 +19,9 @@ test: $(VENV)/.dev $(GENERATED) servers  ## every test that needs no extra
 	$(BIN)/ragline models pull
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-servers:  ## install Redis, RabbitMQ and NGINX for the tests, where that may be done
+servers:  ## install Redis, RabbitMQ, NGINX and kustomize for the tests, where that may be done
 	tests/servers/install
+	tests/deploy/install $(BIN)
 
 check: $(VENV)/.dev $(GENERATED)  ## secrets, lint, format, types, import rules
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
@@ -51,7 +52,7 @@ env-example: $(VENV)/.dev $(GENERATED)  ## write .env.example from the Settings 
 	$(BIN)/python -m tests.env_example > .env.example
 
 lock: $(VENV)/.dev  ## write constraints.txt from what is installed now
-	$(PIP) install --quiet --editable ".[torch]"
+	$(PIP) install --quiet --editable ".[torch,s3]"
 	$(PIP) freeze --all --exclude-editable | sed -E 's/\+cpu$$//' | grep -v -e ' @ ' -e '^-e' > constraints.txt
 
 clean:  ## remove the environment, what was generated and caches; documents in .ragline stay
