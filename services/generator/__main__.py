@@ -54,7 +54,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     """
     llm: LLM = backends.load(LLMS, settings.llm, parts_of(settings), settings.llm_options)
     fallback: LLM = backends.load(LLMS, "extractive", parts_of(settings))
-    cache = ragline.cache.open(settings.cache_url) if settings.cache_url else None
+    cache = ragline.cache.open(settings.cache_url, name="answers") if settings.cache_url else None
     retriever = channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
     reranker = settings.reranker_address and channel(
         settings.reranker_address, max_message_mb=settings.max_message_mb

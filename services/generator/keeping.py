@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -19,10 +20,16 @@ from services.generator.shared import SharedStreams
 
 Written = AsyncGenerator[Event | Outcome, None]
 PREFIX = "answer:"
+CLAIM_S = 10.0  # how long another replica is waited for, as long as it seems to be at work
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 
 
 class Answers:
-    """A cache in front of the writing of answers. ``cache`` None: equal questions at once still share one."""
+    """A cache in front of the writing of answers. ``cache`` None: equal questions at once still share one.
+
+    Replicas that share the cache share the work, too: one claims it, the others wait for what it keeps. A replica
+    that is gone, or takes long, or has a cache that is away, is not waited for: then each writes its own.
+    """
 
     def __init__(self, cache: Cache | None, ttl_s: float, room: Room) -> None:
         self.cache = cache
@@ -44,10 +51,39 @@ class Answers:
             else:
                 key = key_of(question, found, variant)
                 kept = await self.read(key)
-                source = replay(kept, found) if kept else self.shared.join(key, lambda: self.keep(key, make))
+                source = (
+                    replay(kept, found) if kept else self.shared.join(key, lambda: self.find(key, found, make))
+                )
             async with aclosing(source):
                 async for event in source:
                     yield event
+
+    async def find(self, key: str, found: SearchResponse, make: Callable[[], Written]) -> Written:
+        """The events of the answer that another replica is writing, or of a new one."""
+        kept, claimed = await self.turn(key)
+        try:
+            async with aclosing(replay(kept, found) if kept else self.keep(key, make)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if claimed and self.cache:
+                await self.cache.release(key)
+
+    async def turn(self, key: str) -> tuple[bytes | None, bool]:
+        """The answer once it is kept, or None when it is this replica's to write; and whether it has the claim."""
+        if self.cache is None or await self.cache.claim(key, CLAIM_S):
+            return None, True
+        pause_s = FIRST_PAUSE_S
+        waited_s = 0.0
+        while waited_s < CLAIM_S:
+            await asyncio.sleep(pause_s)
+            waited_s += pause_s
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 1.5)
+            if kept := await self.read(key):
+                return kept, False
+            if await self.cache.claim(key, CLAIM_S):
+                return None, True
+        return None, False
 
     async def keep(self, key: str, make: Callable[[], Written]) -> Written:
         """The events of a new answer, which is kept when it is done."""
@@ -66,10 +102,19 @@ class Answers:
 
 
 def key_of(question: Question, found: SearchResponse, variant: str) -> str:
-    """Everything that an answer depends on: tenant, collection, generation, passages, question and variant."""
-    hits = [hit.passage.id for hit in found.results[0].hits]
-    parts = [asdict(question), found.generation, hits, list(found.degraded), variant]
-    return PREFIX + hashlib.sha256(orjson.dumps(parts)).hexdigest()
+    """Everything that an answer depends on: tenant, collection, generation, passages, question and variant.
+
+    The passages with all that they say: a record that was restored from a backup counts its generations again.
+    The scores are left out, whose last digits depend on what else was searched at the same time.
+    """
+    result = found.results[0]
+    parts = [asdict(question), found.generation, list(found.degraded), variant]
+    digest = hashlib.sha256(orjson.dumps(parts))
+    for part in (result.statistics, *(hit.passage for hit in result.hits)):
+        said = part.SerializeToString(deterministic=True)
+        digest.update(len(said).to_bytes(4, "little"))
+        digest.update(said)
+    return PREFIX + digest.hexdigest()
 
 
 def packed(outcome: Outcome, ranked: tuple[Ranked, ...]) -> bytes:
