@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -13,7 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ragline import context
+from ragline import context, metrics
 from ragline.addresses import listening, split
 from ragline.errors import Internal, RaglineError
 from ragline.settings import SettingsError
@@ -159,8 +161,8 @@ def streaming(behaviour: Callable[..., Any], method: str) -> Callable[..., Await
 
 
 async def guarded(work: Callable[[], Awaitable[Any]], rpc: grpc.aio.ServicerContext[Any, Any], method: str) -> Any:
-    """Run ``work`` in the request's context; a planned abort and a cancellation pass untouched."""
-    with context.bind(caller_id(rpc), time_left_s(rpc)):
+    """Run ``work`` in the request's context and count it; a planned abort and a cancellation pass untouched."""
+    with context.bind(caller_id(rpc), time_left_s(rpc)), counted(rpc, method):
         try:
             return await work()
         except (grpc.aio.AbortError, asyncio.CancelledError):
@@ -172,6 +174,23 @@ async def guarded(work: Callable[[], Awaitable[Any]], rpc: grpc.aio.ServicerCont
         except Exception:  # the outermost boundary: the text stays here, the caller gets INTERNAL
             log.exception("crashed", method=method)
             await refuse(rpc, Internal())
+
+
+@contextmanager
+def counted(rpc: grpc.aio.ServicerContext[Any, Any], method: str) -> Iterator[None]:
+    """Count a call by its method and how it ended; there are as many methods as are served."""
+    calls = metrics.counter("ragline_grpc_requests", "gRPC calls answered.", ("method", "status"))
+    seconds = metrics.histogram("ragline_grpc_request_seconds", "From a call to its last message.", ("method",))
+    begun, cancelled = time.monotonic(), False
+    try:
+        yield
+    except asyncio.CancelledError:
+        cancelled = True
+        raise
+    finally:
+        code = grpc.StatusCode.CANCELLED if cancelled else rpc.code()
+        calls.labels(method, code.name if isinstance(code, grpc.StatusCode) else "OK").inc()
+        seconds.labels(method).observe(time.monotonic() - begun)
 
 
 async def refuse(rpc: grpc.aio.ServicerContext[Any, Any], error: RaglineError) -> None:

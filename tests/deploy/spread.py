@@ -19,6 +19,7 @@ from tests.deploy.load import Load, Request
 from tests.deploy.stack import Replica, replicas, run, scale, wait_healthy
 
 COUNT = 300
+CALLS, OWN = "ragline_grpc_requests_total", 'method="/ragline.v1.'  # not the calls that ask for health
 LEAST_SHARE = 0.4
 FOUND_S = 10.0
 RUN = uuid.uuid4().hex[:8]
@@ -59,7 +60,7 @@ def check_doors() -> None:
 def check_calls() -> None:
     """Calls between services: a question is embedded by one preprocess and reranked by one reranker."""
     for service in ("preprocess", "reranker"):
-        share_out(f"gRPC to {service}", two(service), generate, "ragline_cache_reads_total")
+        share_out(f"gRPC to {service}", two(service), generate, CALLS, OWN)
 
 
 def share_out(what: str, found: list[Replica], request: Request, metric: str, *labels: str) -> None:
@@ -85,7 +86,7 @@ def check_new_replica() -> None:
         new = next(replica for replica in replicas("reranker") if replica.id not in known)
         wait_healthy([new])
         healthy = time.monotonic()
-        while not new.metric("ragline_cache_reads_total"):
+        while not new.metric(CALLS, OWN):
             if time.monotonic() - healthy > FOUND_S:
                 raise door.Wrong(f"the third reranker got no work within {FOUND_S:g} s")
             time.sleep(0.1)
