@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from structlog.testing import capture_logs
 
 from ragline.errors import NotFound, Overloaded, Unavailable
@@ -22,66 +18,6 @@ from services.retriever import filters
 from services.retriever.stores import Key
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.parts import KEY, check, content, nearest, open_store, vector, words_of
-
-NAMES = st.sampled_from(["a", "b", "c", "d"])
-
-
-class Model(RuleBasedStateMachine):
-    """Random writes, in groups or alone, and restarts: every way of searching agrees with a dict."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.store = open_store(self.folder, segment_rows=4)
-        self.model: dict[str, list[str]] = {}
-        self.written = 0
-        self.generation = 0
-
-    def texts(self, count: int) -> list[str]:
-        self.written += 1
-        return [f"passage {i} of write{self.written}" for i in range(count)]
-
-    @rule(writes=st.lists(st.tuples(NAMES, st.integers(0, 5)), min_size=1, max_size=6))
-    def upsert(self, writes: list[tuple[str, int]]) -> None:
-        made = [(name, self.texts(count)) for name, count in writes]
-
-        async def all_at_once() -> None:
-            await asyncio.gather(*(self.store.upsert(KEY, content(name, texts)) for name, texts in made))
-
-        asyncio.run(all_at_once())
-        self.model.update(made)
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.model)))
-        done = asyncio.run(self.store.delete(KEY, name))
-        assert done.passages == len(self.model.pop(name))
-
-    @rule()
-    def reopen(self) -> None:
-        self.store.close()
-        self.store = open_store(self.folder, segment_rows=4)
-
-    @rule()
-    def lose_the_sparse_index(self) -> None:
-        self.store.close()
-        shutil.rmtree(self.folder / "sparse", ignore_errors=True)
-        self.store = open_store(self.folder, segment_rows=4)
-
-    @invariant()
-    def agrees(self) -> None:
-        check(self.store, self.model)
-        assert self.store.view(KEY).generation >= self.generation
-        self.generation = self.store.view(KEY).generation
-
-    def teardown(self) -> None:
-        self.store.close()
-        shutil.rmtree(self.folder)
-
-
-TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=6, stateful_step_count=10, deadline=None)
 
 
 @pytest.fixture
