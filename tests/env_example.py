@@ -35,6 +35,7 @@ COMPOSE = {
     "REDIS_MAXMEMORY": "memory of Redis, from which on it drops the oldest entries of caches",
     "IMAGE_PREFIX": "registry and folder of the images",
     "IMAGE_TAG": "version of the images",
+    "IMAGE_EXTRAS": "extras in the images of preprocess and generator, such as s3",
     "IMAGE_MODELS_GENERATOR": "models in the generator's image, such as SmolLM2-135M-Instruct for llamacpp",
     "PROMETHEUS_KEEP": "how long Prometheus keeps what it read",
     "PROMETHEUS_PORT": "port of Prometheus on 127.0.0.1 (profile observability)",

@@ -35,9 +35,12 @@ ELSEWHERE = {
     "make bench": "takes minutes and a quiet machine; its numbers are in the README",
     "make chaos": "run by .ci/run; a short form is in tests/stack/test_life.py",
     "ragline up": "tests/stack/test_make_run.py, through make run",
+    "docker ": "needs Docker; tests/deploy holds the files to the settings, its scripts ask a running stack",
+    "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py holds paths and names to deploy/k8s",
+    "deploy/upgrade.sh": "needs Docker; tests/deploy/spread.py",
 }
 RUN = ("ragline ", "curl ", "python ")
-COMMANDS = (*RUN, "make ", "git ")
+COMMANDS = (*RUN, "make ", "git ", "docker ", "kubectl ", "deploy/")
 SHELL = {"", "sh", "bash", "console"}
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}(\S.*)$", re.MULTILINE)
