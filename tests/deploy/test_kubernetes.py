@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 from pathlib import Path
 
 import kubernetes_validate
@@ -90,6 +91,11 @@ def test_documents_are_named_once(cluster: Cluster) -> None:
     unbound = {"Namespace", "PriorityClass"}
     for each in cluster.documents:
         assert each["metadata"].get("namespace") == (None if each["kind"] in unbound else namespace)
+
+
+def test_the_page_names_the_versions() -> None:
+    first, last = (version.rpartition(".")[0] for version in (VERSIONS[0], VERSIONS[-1]))
+    assert f"({first} to {last} now)" in PAGE.read_text()
 
 
 # --- whole in itself
@@ -186,3 +192,24 @@ def test_secrets_are_there_or_named() -> None:
     assert secrets(prod, needed=False) == set(listed)
     for each in rendered("base"):
         assert each["kind"] != "Secret"
+
+
+# --- the page
+
+
+@pytest.mark.parametrize("command", re.findall(r"^kubectl (.*)$", PAGE.read_text(), re.MULTILINE))
+def test_commands_of_the_page_name_what_there_is(command: str) -> None:
+    """There is no cluster to run them in; but paths, namespaces and names are those of the overlays."""
+    words = shlex.split(command)
+    if "-k" in words:
+        assert (ROOT / words[words.index("-k") + 1] / "kustomization.yaml").exists()
+        return
+    overlays = {each.all("Namespace")[0]["metadata"]["name"]: each for each in map(Cluster, OVERLAYS)}
+    if words[:2] == ["create", "namespace"]:
+        assert words[2] in overlays
+        return
+    cluster = overlays[words[words.index("-n") + 1]]
+    if "secret" in words:
+        assert words[words.index("generic") + 1] in secrets(cluster, needed=True)
+    for kind, name in re.findall(r"\b(deployment|statefulset|service)/(\S+)", command):
+        cluster.get({"statefulset": "StatefulSet"}.get(kind, kind.capitalize()), name)
