@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from ragline.http.ready import Check
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
-from services.preprocess import api, api_embed, job_stores
+from services.preprocess import api, api_embed, figures, job_stores
 from services.preprocess.blobs import Blobs
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.cut import CutOptions
@@ -56,6 +57,7 @@ async def build(settings: Settings) -> Service:
     worker = make_worker(opened) if settings.role != "door" else None
     limits = Limits(settings.max_inputs, settings.max_chars)
     serves = settings.role != "worker"
+    closing = ExitStack()
 
     def add_rpc(server: grpc.aio.Server) -> Sequence[str]:
         if not serves:
@@ -65,12 +67,14 @@ async def build(settings: Settings) -> Service:
         return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
     async def start() -> None:
+        closing.callback(figures.watch_queue(opened.broker))
         await embedding.start()
         if worker:
             await opened.parts.sandbox.start()
             await worker.start()
 
     async def stop() -> None:
+        closing.close()
         if worker:
             await worker.stop()
         await close(opened)

@@ -13,6 +13,7 @@ from ragline.broker import Unfinished
 from ragline.errors import Cancelled, InvalidRequest, Overloaded, RaglineError
 from ragline.spans import embedded_text
 from ragline.v1 import retriever_pb2 as pb
+from services.preprocess import figures
 from services.preprocess.blobs import Blobs
 from services.preprocess.cut import CutDocument, Rejected
 from services.preprocess.embed import Embedding
@@ -91,6 +92,7 @@ class Ingest:
     async def park(self, work: Work, reason: str) -> None:
         """Note that the attempts are used up; the message is a dead letter now and may be replayed."""
         await self.parts.jobs.park(work, reason)
+        figures.ended(State.PARKED)
 
     async def _ingest(self, work: Work, hold: Hold) -> None:
         document = work.document
@@ -202,6 +204,7 @@ class Ingest:
 
     async def _note(self, work: Work, state: State, reason: str = "") -> None:
         await self.parts.jobs.finish(work, state, reason)
+        figures.ended(state)
         log.info("ended", job=work.job.id, document=work.document.id, state=state, reason=reason)
 
     async def _let_go(self, work: Work) -> None:

@@ -15,6 +15,7 @@ import structlog
 from ragline import context
 from ragline.broker import Broker
 from ragline.errors import Overloaded, TooLarge, Unavailable
+from services.preprocess import figures
 from services.preprocess.blobs import Blobs
 from services.preprocess.job_stores import JobStore
 from services.preprocess.jobs import Head, NewDocument, Work
@@ -102,6 +103,7 @@ class Intake:
         except (Overloaded, TooLarge):
             await self._remove(documents)
             raise
+        figures.accepted(len(documents))
         # After any other failure some messages may be in the queue; the bytes of the others are swept up later.
         try:
             await self.jobs.create(head, documents)

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def start(folder: Path, address: str, port: int, grpc_port: int) -> subprocess.P
         "PREPROCESS_GRPC_PORT": str(grpc_port),
         "PREPROCESS_RETRIEVER_ADDRESS": address,
         "PREPROCESS_EMBEDDER": "hashing",
-        "PREPROCESS_ORPHAN_AGE_S": "0",
+        "PREPROCESS_ORPHAN_AGE_S": "2",
+        "PREPROCESS_HOLD_S": "1",
     }
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
@@ -80,6 +82,14 @@ async def ended(client: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
     return body
 
 
+def wait_until_swept(blobs: Path, documents: int) -> None:
+    """Return once the bytes of each document are there and no others."""
+    deadline = time.monotonic() + START_S
+    while sum(path.is_file() for path in blobs.rglob("*")) != documents:
+        assert time.monotonic() < deadline, "bytes that no document needs were not removed"
+        time.sleep(0.2)
+
+
 @pytest.mark.stack
 async def test_nothing_acknowledged_is_lost_or_done_twice(tmp_path: Path) -> None:
     dice = random.Random(7)
@@ -109,8 +119,8 @@ async def test_nothing_acknowledged_is_lost_or_done_twice(tmp_path: Path) -> Non
                 found = {int(body["text"].split()[1][:-1]), int(body["text"].split()[-1][:-1])}
                 assert len(found) == 1
                 assert found <= allowed
-            kept = sum(path.is_file() for path in (folder / "blobs").rglob("*"))
-            assert kept == len((await client.get("/documents")).json()["documents"])
+            count = len((await client.get("/documents")).json()["documents"])
+            await asyncio.to_thread(wait_until_swept, folder / "blobs", count)
         finally:
             process.terminate()
             assert process.wait(30) == 0

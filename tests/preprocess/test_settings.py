@@ -28,6 +28,8 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PREPROCESS_MAX_DOCUMENTS", "0"),
         ("PREPROCESS_WORKER_CONCURRENCY", "many"),
         ("PREPROCESS_OVERLAP_TOKENS", "500"),
+        ("PREPROCESS_ROLE", "both"),
+        ("PREPROCESS_HOLD_S", "0"),
     ],
 )
 def test_a_bad_value_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
