@@ -71,11 +71,8 @@ check_values() {
     check_number NGINX_CONNECTIONS 64 1000000
     for service in $services; do
         for address in $(address_of "$service"); do
-            case $address in
-            *:*[!0-9]* | *: | :* | *[!0-9]) refuse "$address is no host:port of $service." ;;
-            *:*) ;;
-            *) refuse "$address is no host:port of $service." ;;
-            esac
+            case ${address##*:} in '' | *[!0-9]*) refuse "$address is no host:port of $service." ;; esac
+            case $address in ?*:*) ;; *) refuse "$address is no host:port of $service." ;; esac
         done
     done
     check_certificate

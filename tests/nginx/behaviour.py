@@ -111,7 +111,7 @@ async def events(gates: Gates, orders: dict[str, Any]) -> AsyncGenerator[tuple[s
                 await gates.passing(f"{orders['for']}{number}")
             yield "token", {"text": f"{number} "}
         yield "done", {"name": gates.name}
-    except GeneratorExit:
+    except (GeneratorExit, asyncio.CancelledError):
         gates.note("left")
         raise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.nginx.replica import Replica
+from tests.nginx.replica import Replica, running
 from tests.servers.nginx import SERVICES, Nginx
 
 
@@ -18,15 +18,8 @@ def installed(nginx_installed: None) -> None:
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory, nginx_installed: None) -> Iterator[dict[str, Replica]]:
     """One process for each service, for the tests of a module that leave them alive."""
-    folder = tmp_path_factory.mktemp("replicas")
-    started = {name: Replica(folder, name) for name in SERVICES}
-    try:
-        for replica in started.values():
-            replica.start()
-        yield started
-    finally:
-        for replica in started.values():
-            replica.kill()
+    with running(tmp_path_factory.mktemp("replicas"), *SERVICES) as started:
+        yield {replica.name: replica for replica in started}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +28,8 @@ def door(tmp_path_factory: pytest.TempPathFactory, replicas: dict[str, Replica])
     upstreams = {name: [replica.address] for name, replica in replicas.items()}
     with Nginx(
         tmp_path_factory.mktemp("door"), upstreams, RAGLINE_MAX_BODY_MB="1", NGINX_MAX_BATCH_MB="3"
-    ) as running:
-        yield running
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +42,5 @@ def client(door: Nginx) -> Iterator[httpx.Client]:
 @pytest.fixture
 def replica(tmp_path: Path, nginx_installed: None) -> Iterator[Replica]:
     """One that the test may kill."""
-    with Replica(tmp_path / "replica") as running:
-        yield running
+    with Replica(tmp_path / "replica") as started:
+        yield started

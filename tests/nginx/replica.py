@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,10 +38,18 @@ class Replica:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{self.name}.log").open("ab") as log:
             command = [sys.executable, "-m", "tests.nginx.behaviour", self.name, str(self.port), str(self.folder)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def await_answer(self) -> None:
+        """Wait until it answers."""
         wait_until(self.answers, (self.folder / f"{self.name}.log").read_text)
 
     def answers(self) -> bool:
@@ -86,3 +96,19 @@ class Replica:
         """Signal it, if it runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(what)
+
+
+@contextmanager
+def running(folder: Path, *names: str) -> Iterator[list[Replica]]:
+    """Several replicas, started side by side."""
+    replicas = [Replica(folder, name) for name in names]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for replica in replicas:
+            replica.launch()
+        for replica in replicas:
+            replica.await_answer()
+        yield replicas
+    finally:
+        for replica in replicas:
+            replica.kill()

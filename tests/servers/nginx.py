@@ -63,6 +63,7 @@ class Nginx:
             **variables,
         }
         self.script = changed(folder / "nginx", templates) if templates else SCRIPT
+        self.user: int | None = None  # who it is started as; None: whoever runs the test
         self.process: subprocess.Popen[bytes] | None = None
         self.name(upstreams or {})
 
@@ -92,7 +93,12 @@ class Nginx:
         """Start it and wait until it answers; raises RuntimeError with its log when it does not."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", str(self.script)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+                ["/bin/sh", str(self.script)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                user=self.user,
             )
         wait_until(lambda: self.answers() or self.ended(), lambda: f"nginx did not start:\n{self.log[-4000:]}")
         if self.ended():
@@ -198,6 +204,14 @@ class Nginx:
     def client(self, timeout_s: float = 120.0) -> httpx.Client:
         """An HTTP client of the door."""
         return httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+
+
+def version() -> tuple[int, ...]:
+    """Of the nginx that is installed."""
+    environment = {"PATH": f"{os.environ['PATH']}:{SBIN}"}
+    said = subprocess.run([PROGRAM, "-v"], env=environment, capture_output=True, text=True, check=True).stderr
+    numbers = said.partition("nginx/")[2].split()[0]
+    return tuple(int(number) for number in numbers.split("."))
 
 
 def changed(folder: Path, replacements: Mapping[str, str]) -> Path:
