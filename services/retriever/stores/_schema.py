@@ -104,17 +104,25 @@ def create(file: Path) -> sqlite3.Connection:
     """The record's writing connection, its tables made or brought to this layout; raises SettingsError."""
     try:
         db = connect(file)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            db.close()
-            raise SettingsError(
-                f"{file} has layout {version}, this release reads {VERSION}; use the release that wrote it."
-            )
-        if version < VERSION:
-            steps = "".join(LAYOUTS[version:])
-            db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
+        try:
+            bring_up(db, file)
+        except BaseException:
+            db.close()  # which undoes a layout that came half
+            raise
     except sqlite3.DatabaseError as error:
         raise SettingsError(
             f"{file} cannot be opened ({error}); restore it from a backup or move it away."
         ) from error
     return db
+
+
+def bring_up(db: sqlite3.Connection, file: Path) -> None:
+    """Take over what an earlier layout holds, in one transaction; raises SettingsError for a later one."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise SettingsError(
+            f"{file} has layout {version}, this release reads {VERSION}; use the release that wrote it."
+        )
+    if version < VERSION:
+        steps = "".join(LAYOUTS[version:])
+        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
