@@ -10,10 +10,12 @@ from threadpoolctl import threadpool_limits
 
 import ragline.cache
 from ragline import service, threads
+from ragline.cache import Cache
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.settings import SettingsError
 from services.reranker import api, rpc
+from services.reranker.keeping import Scores
 from services.reranker.pool import Pool
 from services.reranker.rerank import Limits, Reranker
 from services.reranker.scorers import Parts, Scorer
@@ -28,14 +30,15 @@ async def build(settings: Settings) -> Service:
     threadpool_limits(limits=1, user_api="blas")
     parts = parts_of(settings)
     scorers = open_scorers(settings, parts)
-    reranker = Reranker(scorers, next(iter(scorers)), limits(settings))
+    scores = ragline.cache.open(settings.scores_url, name="rerank_scores") if settings.scores_url else None
+    reranker = Reranker(scorers, next(iter(scorers)), limits(settings), Scores(scores, settings.scores_ttl_s))
     return Service(
         name="reranker",
         router=api.router(reranker),
         add_rpc=rpc.add(reranker),
         checks={name: hook(scorer, "check") for name, scorer in scorers.items() if hasattr(scorer, "check")},
         start=lambda: start(scorers),
-        stop=lambda: stop(scorers, parts),
+        stop=lambda: stop(scorers, parts, scores),
     )
 
 
@@ -45,7 +48,7 @@ def parts_of(settings: Settings) -> Parts:
     file = settings.data_dir.absolute() / "cache.db"
     return Parts(
         model=ModelStore(settings.models_dir).resolve,
-        cache=ragline.cache.open(settings.cache_url or f"sqlite://{quote(str(file))}"),
+        cache=ragline.cache.open(settings.cache_url or f"sqlite://{quote(str(file))}", name="token_vectors"),
         pool=Pool(count, settings.max_waiting),
         threads=count,
         max_batch_tokens=settings.max_batch_tokens,
@@ -91,12 +94,14 @@ async def start(scorers: Mapping[str, Scorer]) -> None:
         await hook(scorer, "start")()
 
 
-async def stop(scorers: Mapping[str, Scorer], parts: Parts) -> None:
-    """End the scorers' workers and let go of the cache."""
+async def stop(scorers: Mapping[str, Scorer], parts: Parts, scores: Cache | None) -> None:
+    """End the scorers' workers and let go of the caches."""
     for scorer in scorers.values():
         await hook(scorer, "close")()
     parts.pool.close()
     await parts.cache.close()
+    if scores is not None:
+        await scores.close()
 
 
 def main() -> None:

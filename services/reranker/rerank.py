@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from ragline.errors import Internal, InvalidRequest, TooLarge
+from services.reranker.keeping import Scores
 from services.reranker.scorers import Candidate, Match, Scorer, Statistics
 
 log = structlog.get_logger(__name__)
@@ -44,10 +45,13 @@ class Ranking:
 class Reranker:
     """Scores with one of several loaded scorers."""
 
-    def __init__(self, scorers: Mapping[str, Scorer], default: str, limits: Limits) -> None:
+    def __init__(
+        self, scorers: Mapping[str, Scorer], default: str, limits: Limits, kept: Scores | None = None
+    ) -> None:
         self.scorers = dict(scorers)
         self.default = default
         self.limits = limits
+        self.kept = kept or Scores(None, 0)
 
     async def rerank(
         self,
@@ -69,7 +73,11 @@ class Reranker:
         show = getattr(chosen, "explain", None)
         if explain and show is None:
             raise InvalidRequest(f"The scorer {name} cannot explain its scores.", field="explain")
-        scores = sound(name, await chosen.score(query, candidates, statistics), len(candidates))
+
+        async def score(some: Sequence[Candidate]) -> list[float]:
+            return sound(name, await chosen.score(query, some, statistics), len(some))
+
+        scores = await self.kept.get(chosen, query, candidates, statistics, score)
         # sorted() is stable, so equal scores keep the order of the first stage.
         order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_n]
         if not explain or show is None:

@@ -44,6 +44,9 @@ class Settings(settings.Settings):
         "", description="cache of the passages' token vectors, shared with preprocess; empty: a file in data_dir"
     )
 
+    scores_url: str = Field("memory://?max_mb=64", description="cache of scores; empty: none")
+    scores_ttl_s: float = Field(86_400.0, gt=0, description="seconds that a score is kept")
+
     max_passages: int = Field(1000, ge=1, description="most passages in a request")
     max_passage_chars: int = Field(100_000, ge=1, description="longest passage, in characters")
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")

@@ -42,6 +42,10 @@ class Match:
 class Scorer(Protocol):
     """Scores passages for a query.
 
+    The scores of one with a ``fingerprint`` (text that changes whenever the same input would get other scores) are
+    kept; each by itself where ``pairwise`` is true, which says that no score depends on the other passages, the
+    first stage's scores or the statistics.
+
     A scorer may also have ``async start()`` (called once the service listens), ``async check()`` (raises
     Unavailable while it cannot work: the service is then not ready) and ``async close()`` (called last).
     """

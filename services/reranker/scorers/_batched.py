@@ -16,8 +16,11 @@ class Batched(Generic[Pair]):
     """Scores pairs of texts one by one, whichever request they are of.
 
     ``prepare`` makes one pair a passage of (query, texts), ``run`` gives one score a pair and ``size`` its
-    tokens. ``prepare`` runs in the pool, ``run`` in the batcher's own thread.
+    tokens; ``fingerprint`` tells the model and its options from all others. ``prepare`` runs in the pool,
+    ``run`` in the batcher's own thread.
     """
+
+    pairwise = True
 
     def __init__(
         self,
@@ -26,8 +29,10 @@ class Batched(Generic[Pair]):
         prepare: Callable[[str, Sequence[str]], Sequence[Pair]],
         run: Callable[[Sequence[Pair]], Sequence[float]],
         size: Callable[[Pair], int],
+        fingerprint: str,
     ) -> None:
         self.name = name
+        self.fingerprint = fingerprint
         self.pool = parts.pool
         self.prepare = prepare
         self.batcher: Batcher[Pair, float] = Batcher(

@@ -34,4 +34,5 @@ def load(
         prepare=classifier.tokenize,
         run=lambda pairs: chosen.scores(classifier.score(pairs)),
         size=len,
+        fingerprint=f"cross_encoder {classifier.fingerprint} {chosen}",
     )

@@ -20,6 +20,7 @@ from services.reranker.scorers import Candidate, Match, Parts, Statistics
 from services.reranker.scorers import _maxsim as maxsim
 from services.reranker.scorers._token_vectors import Keeping, QueryTokens, TokenVectors
 
+RECIPE = 1  # raise this when the same input gets other scores than before
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -51,6 +52,7 @@ class LateInteraction:
     name = "late_interaction"
 
     def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
+        self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {hybrid}"
         self.vectors = vectors
         self.pool = parts.pool
         self.hybrid = hybrid

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ragline.encoder.fingerprint import fingerprint
 from ragline.settings import SettingsError
 from services.reranker.scorers import Parts
 from services.reranker.scorers._batched import Batched
@@ -50,7 +52,14 @@ def load(
         prepare=lambda query, texts: [(query, text) for text in texts],
         run=run,
         size=size,
+        fingerprint=f"sentence_transformer {content(parts.model(model))} {limit} {column}",
     )
+
+
+def content(folder: Path) -> str:
+    """A hash of what the model's folder holds, hidden files left out."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith("."))
+    return fingerprint(list(files))
 
 
 def opened(parts: Parts, model: str, max_tokens: int | None, device: str, *, trust_remote_code: bool) -> Any:
