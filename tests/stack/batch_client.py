@@ -63,3 +63,11 @@ def lasting(body: dict[str, Any]) -> dict[str, Any]:
     passing = ("timings_ms", "cached", "instance", *(("id",) if "answer" in body else ()))
     kept = {name: value for name, value in body.items() if name not in passing}
     return {**kept, "results": [lasting(each) for each in kept["results"]]} if "results" in kept else kept
+
+
+def hold(seen: dict[int, dict[str, Any]], found: Sequence[dict[str, Any]]) -> None:
+    """Fail where a result that was read has changed, is gone or is there twice."""
+    now = {result["line"]: result for result in found}
+    assert len(now) == len(found)
+    assert {number: now.get(number) for number in seen} == seen
+    seen |= now

@@ -57,9 +57,8 @@ class Worker:
             await self.consumer.stop()
 
     async def check(self) -> None:
-        """Raise Unavailable unless chunks are taken."""
-        if self.consumer is None:
-            raise Unavailable("The queue of batches cannot be reached yet.")
+        """Raise where the queue cannot be asked."""
+        await self.broker.depth(QUEUE)
 
     async def handle(self, message: Message) -> None:
         """Work on one chunk. Raises to be called again."""
@@ -104,13 +103,15 @@ class Worker:
                 await asyncio.sleep(CONNECT_WAIT_S)
 
     async def _keep_house_for_ever(self) -> None:
-        looked_at = 0.0
+        looked_at = -OLD_S
         while True:
             try:
-                await self.bury()
                 if time.monotonic() - looked_at > OLD_S:
-                    await asyncio.to_thread(self.tidy, time.time())
                     looked_at = time.monotonic()
+                    await asyncio.to_thread(self.tidy, time.time())
+                await self.bury()
+            except (RaglineError, OSError) as error:
+                log.warning("housekeeping has to wait", error=str(error))
             except Exception:  # outermost boundary of a background task: the next round tries again
                 log.exception("housekeeping failed")
             await asyncio.sleep(LETTERS_S)
