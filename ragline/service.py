@@ -19,12 +19,14 @@ import uvloop
 from fastapi import APIRouter
 
 from ragline import log as logs
+from ragline import rates
 from ragline.addresses import joined
 from ragline.errors import Unavailable
 from ragline.grpc_server import GrpcServer
 from ragline.http import create_app
 from ragline.http.ready import READY, Check, run_all
 from ragline.http.server import HttpServer
+from ragline.rates import Rates
 from ragline.settings import Settings, SettingsError, load
 
 BAD_SETTINGS = 2
@@ -118,8 +120,14 @@ async def serve(
     an address that cannot be had.
     """
     process = Process(services)
-    app = create_app(title, [s.router for s in services], checks=process.checks, max_body_mb=settings.max_body_mb)
     async with AsyncExitStack() as closing:
+        app = create_app(
+            title,
+            [s.router for s in services],
+            checks=process.checks,
+            max_body_mb=settings.max_body_mb,
+            per_minute=limit(settings, closing),
+        )
         ending = closing.enter_context(signals())
         for service in services:
             closing.push_async_callback(service.stop)
@@ -140,6 +148,15 @@ async def serve(
         closing.push_async_callback(process.close, http)
         closing.push_async_callback(process.end, settings.drain_s)
         await until(ending, process.live(url, on_ready or announce), http)
+
+
+def limit(settings: Settings, closing: AsyncExitStack) -> tuple[Rates, int] | None:
+    """What counts the requests, and how many may come in a minute; None for any number."""
+    if not settings.max_requests_per_minute:
+        return None
+    counting = rates.open(settings.rates_url)
+    closing.push_async_callback(counting.close)
+    return counting, settings.max_requests_per_minute
 
 
 async def until(ending: asyncio.Event, work: Coroutine[Any, Any, None], http: HttpServer) -> None:

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     )
     broker_url: str = Field("", description="queues of work; empty: queue.db in data_dir")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
+    max_requests_per_minute: int = Field(0, ge=0, description="REST requests a minute of one tenant; 0: no limit")
+    rates_url: str = Field("memory://", description="where those are counted; a redis:// that all replicas share")
 
     @field_validator("data_dir", "models_dir")
     @classmethod

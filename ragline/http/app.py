@@ -14,8 +14,10 @@ from fastapi_offline import FastAPIOffline
 import ragline
 from ragline.http import problems
 from ragline.http.body import MB, Body, Limit
+from ragline.http.limits import PerMinute
 from ragline.http.middleware import Access, Presence
 from ragline.http.ready import Check, probes
+from ragline.rates import Rates
 
 BODY_SETTING = "RAGLINE_MAX_BODY_MB"
 BODY_LIMIT = "x-body-limit"
@@ -31,13 +33,14 @@ def create_app(
     lifespan: Lifespan | None = None,
     max_body_mb: int = 64,
     body_setting: str = BODY_SETTING,
+    per_minute: tuple[Rates, int] | None = None,
 ) -> FastAPI:
     """``routers`` bare and under ``/v1``, with problem documents, request ids, deadlines, bounds and probes.
 
     ``checks`` decide ``/readyz``: each raises a ``RaglineError`` while its part is not ready.
     ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives. A route whose
     ``openapi_extra`` has ``x-body-limit`` (``{"mb": 256, "setting": NAME}``) reads bodies of the kinds that it
-    describes as they come, up to that limit.
+    describes as they come, up to that limit. ``per_minute`` counts requests and says how many are served.
     """
     # its pages come from this process: /docs works on a machine without network
     app = FastAPIOffline(title=title, version=ragline.__version__, lifespan=lifespan)
@@ -50,6 +53,8 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=cache(lambda: uploads(app)))
     app.add_middleware(Presence)
+    if per_minute is not None:
+        app.add_middleware(PerMinute, rates=per_minute[0], limit=per_minute[1])
     app.add_middleware(Access)
     describe(app)
     return app

@@ -1,0 +1,36 @@
+"""Refuses a tenant's requests beyond so many a minute."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ragline.errors import Overloaded
+from ragline.http.middleware import PROBES
+from ragline.metrics import counter
+from ragline.rates import Rates
+
+TENANT = "default"  # whoever asks, as long as nobody says who that is
+FREE = (*PROBES, "/", "/docs", "/openapi.json")
+
+
+class PerMinute:
+    """Counts each request before anything else is done for it. Probes and descriptions are free."""
+
+    def __init__(self, app: ASGIApp, rates: Rates, limit: int) -> None:
+        self.app = app
+        self.rates = rates
+        self.limit = limit
+        self.refused = counter("ragline_http_requests_refused", "Refused for being too many.", ("tenant",))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, or raise Overloaded with the time to come back."""
+        if scope["type"] == "http" and scope["path"] not in FREE:
+            wait_s = await self.rates.take(f"requests:{TENANT}", limit=self.limit, per_s=60)
+            if wait_s:
+                self.refused.labels(TENANT).inc()
+                raise Overloaded(
+                    f"There were {self.limit} requests within a minute, as many as "
+                    "RAGLINE_MAX_REQUESTS_PER_MINUTE allows; come back later.",
+                    retry_after_s=wait_s,
+                )
+        await self.app(scope, receive, send)
