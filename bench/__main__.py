@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import embed, generate, ingest, search
+from bench import embed, generate, ingest, nginx, search
 from bench.report import table
 from ragline import threads
 from ragline.encoder import Encoder
@@ -22,6 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data, Suite(Path(data)) as suite, suite.client() as client:
         rows += embed.measure(Encoder.open(folder, threads=threads.available()), suite.port)
         rows.append(generate.measure(client))
+        rows += nginx.measure(suite, Path(data) / "nginx")
     with tempfile.TemporaryDirectory() as data:
         rows += ingest.measure(Encoder.open(folder, threads=threads.available()), Path(data))
     with tempfile.TemporaryDirectory() as data:
