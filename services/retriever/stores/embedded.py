@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
+import socket
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,13 +210,22 @@ class EmbeddedStore:
 
 
 def locked(file: Path) -> int:
-    """An open descriptor that holds the folder's lock; raises SettingsError where another process has it."""
+    """An open descriptor that holds the folder's lock; raises SettingsError where another process has it.
+
+    The kernel lets go of it when the process ends, however it ends. Containers that share a volume share it.
+    """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise SettingsError(
-            f"Another retriever has {file.parent} open; stop it, or give this one another RETRIEVER_DATA_DIR."
+            f"Another retriever{holder and f' ({holder})'} has {file.parent} open, and the embedded store has one "
+            "writer: stop it, or give this one another RETRIEVER_DATA_DIR; retrievers side by side need a store "
+            "that is a server, such as Milvus (RETRIEVER_STORE)."
         ) from None
+    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return descriptor

@@ -135,7 +135,7 @@ def test_dead_rows_are_purged_once_no_reader_needs_them(folder: Path) -> None:
 
 def test_a_second_process_on_the_same_files_is_refused(folder: Path) -> None:
     store = open_store(folder)
-    with pytest.raises(SettingsError, match=r"Another retriever has .*; stop it"):
+    with pytest.raises(SettingsError, match=r"Another retriever \(process \d+ on .*\) has .*: stop it"):
         open_store(folder)
     store.close()
     open_store(folder).close()

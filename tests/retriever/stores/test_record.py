@@ -14,15 +14,20 @@ from services.retriever.stores import Key
 from services.retriever.stores._order import BLOCK, PRUNED_AT_ONCE, Numbers
 from services.retriever.stores._schema import LAYOUTS
 from services.retriever.stores.embedded import EmbeddedStore
-from tests.retriever.parts import KEY, check, content, open_store
+from tests.retriever.parts import KEY, check, content, open_store, token_ids, vector
 
 LAYOUT_1 = Path(__file__).with_name("layout1.sql")
 HELD = {"a": ["passage one of a", "passage two of a"], "d": ["passage one of d"]}
 
 
-def made_by(script: str, folder: Path) -> None:
+def first_layout(folder: Path) -> None:
+    """Leave a record in ``folder`` as the first release did."""
     db = sqlite3.connect(folder / "record.db")
-    db.executescript(script)
+    db.executescript(LAYOUT_1.read_text())
+    rows = db.execute("SELECT p.row, d.collection, p.text FROM passages p JOIN documents d ON d.id = p.document")
+    made = [(row, of, vector(text).astype("<f4").tobytes(), token_ids(text)) for row, of, text in rows.fetchall()]
+    db.executemany("INSERT INTO vectors VALUES (?, ?, ?, ?)", made)
+    db.commit()
     db.close()
 
 
@@ -35,7 +40,7 @@ def columns(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 async def test_a_record_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
-    made_by(LAYOUT_1.read_text(), tmp_path)
+    first_layout(tmp_path)
     store = open_store(tmp_path)
     check(store, HELD)
     assert store.view(Key("other", "second")).passages == 1
@@ -54,7 +59,7 @@ async def test_a_record_of_the_first_layout_is_taken_over(tmp_path: Path) -> Non
 
 
 def test_a_layout_is_taken_over_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made_by(LAYOUT_1.read_text(), tmp_path)
+    first_layout(tmp_path)
     before = columns(tmp_path)
     monkeypatch.setattr("services.retriever.stores._schema.LAYOUTS", (LAYOUTS[0], LAYOUTS[1] + "SELECT nothing;"))
     with pytest.raises(SettingsError, match="cannot be opened"):
