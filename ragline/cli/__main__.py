@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 import ragline
 from ragline import settings as base
+from ragline.cli import batch as batches
 from ragline.cli import doctor as doctors
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
@@ -117,6 +118,25 @@ def search(
         out.print(shown(passage["text"].strip()) + "\n")
     if not found["passages"]:
         out.print("Nothing found.")
+
+
+@app.command()
+def batch(
+    requests: Annotated[
+        Path, typer.Argument(help="A file of requests (JSONL), or the id of a batch sent before.")
+    ],
+    results: Annotated[Path | None, typer.Option("--out", "-o", help="Where the results go.")] = None,
+) -> None:
+    """Send many requests in one file, wait for them, and write their results."""
+    sent_before = str(requests).startswith("batch-") and not requests.exists()
+    target = results or Path(f"{requests.stem}.results.jsonl")
+    with client() as suite:
+        batch_id = str(requests) if sent_before else batches.send(suite, requests)
+        view = batches.wait(suite, batch_id, out)
+        batches.fetch(suite, batch_id, target)
+    out.print(f"{view['state']}: {view['done']} of {view['total']}, {view['failed']} failed; {shown(str(target))}")
+    if view["state"] != "done" or view["failed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
