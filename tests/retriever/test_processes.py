@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ragline.errors import Unavailable
+from ragline.errors import Cancelled, Unavailable
 from ragline.grpc_client import call, channel
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
