@@ -123,7 +123,7 @@ def open_parts(settings: Settings) -> Opened:
     folder = settings.data_dir.absolute()
     file = quote(str(folder))
     embedder = load_embedder(settings)
-    cache = ragline.cache.open(settings.cache_url or f"sqlite://{file}/cache.db")
+    cache = ragline.cache.open(settings.cache_url or f"sqlite://{file}/cache.db", name="embeddings")
     broker = ragline.broker.open(
         settings.broker_url or f"sqlite://{file}/queue.db?max_attempts={settings.max_attempts}"
     )
