@@ -39,7 +39,7 @@ ELSEWHERE = {
     "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py holds paths and names to deploy/k8s",
     "deploy/upgrade.sh": "needs Docker; tests/deploy/spread.py",
 }
-RUN = ("ragline ", "curl ", "python ")
+RUN = ("ragline ", "curl ", "python ", "printf ")
 COMMANDS = (*RUN, "make ", "git ", "docker ", "kubectl ", "deploy/")
 SHELL = {"", "sh", "bash", "console"}
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
