@@ -71,7 +71,8 @@ class Scores:
 
 def pair_keys(fingerprint: str, query: str, candidates: Sequence[Candidate]) -> list[str]:
     """The name of each pair's score; the first stage's scores play no part."""
-    common = hashlib.sha256(orjson.dumps([fingerprint, query]))
+    common = hashlib.sha256(orjson.dumps([fingerprint, len(query)]))
+    common.update(query.encode("utf-8", "surrogatepass"))
     keys = []
     for candidate in candidates:
         one = common.copy()
@@ -86,6 +87,6 @@ def request_key(
     """The name of a request's scores: all that a scorer is handed."""
     counts = statistics and [statistics.passages, sorted(statistics.frequencies.items())]
     first = [[each.dense_score, each.sparse_score, len(each.text)] for each in candidates]
-    digest = hashlib.sha256(orjson.dumps([fingerprint, query, counts, first]))
-    digest.update("".join(each.text for each in candidates).encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(orjson.dumps([fingerprint, len(query), counts, first]))
+    digest.update("".join((query, *(each.text for each in candidates))).encode("utf-8", "surrogatepass"))
     return PREFIX + digest.hexdigest()

@@ -88,6 +88,14 @@ async def test_texts_are_told_apart_wherever_they_are_divided(kept: Scores) -> N
     assert len(scorer.asked) == 2
 
 
+@pytest.mark.parametrize("pairwise", [False, True])
+async def test_no_text_is_too_odd_to_be_kept(kept: Scores, pairwise: bool) -> None:
+    scorer = Counting(pairwise=pairwise)
+    for _ in range(2):
+        await reranker(scorer, kept).rerank("\ud800 \0", [Candidate("\udfff"), Candidate("")])
+    assert len(scorer.asked) == 1
+
+
 async def test_only_new_pairs_are_scored_where_each_counts_for_itself(kept: Scores) -> None:
     scorer = Counting(pairwise=True)
     plain = [Candidate(each.text) for each in CANDIDATES]
