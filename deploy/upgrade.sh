@@ -8,6 +8,7 @@ set -eu
 
 service=${1:?name a service, such as reranker}
 wait_s=${2:-120}
+found_s=10
 
 case $service in
 retriever)
@@ -46,6 +47,8 @@ for id in $new; do
     done
 done
 
+# NGINX and the gRPC clients find a new replica within this time; only then is it able to stand in.
+sleep "$found_s"
 # shellcheck disable=SC2086 # one word an id
 docker stop $old >/dev/null
 # shellcheck disable=SC2086

@@ -18,7 +18,7 @@ from tests.deploy.ask_through_nginx import DOCS, ms, say
 from tests.deploy.load import Load, Request
 from tests.deploy.stack import Replica, replicas, run, scale, wait_healthy
 
-COUNT = 300
+COUNT = 200
 CALLS, OWN = "ragline_grpc_requests_total", 'method="/ragline.v1.'  # not the calls that ask for health
 LEAST_SHARE = 0.4
 FOUND_S = 10.0
