@@ -115,7 +115,7 @@ derive() {
 
 # render_all: every template, and the parts that depend on lists and on the version of nginx
 render_all() {
-    for name in nginx values headers problems proxy door; do
+    for name in nginx values headers problems errors proxy door; do
         render "$here/$name.conf.template" "$run/$name.conf" || return 1
     done
     kind=plain

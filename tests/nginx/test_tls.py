@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.nginx.raw import say
 from tests.nginx.replica import Replica
 from tests.servers.nginx import HOST, Nginx, wait_until
 from tests.suite import free_ports
@@ -77,6 +78,11 @@ def test_plain_words_on_the_port_of_tls_are_a_problem(secure: Nginx, port: int) 
     answer = httpx.get(f"http://{HOST}:{port}/embed", trust_env=False)
     assert answer.status_code == 400
     assert answer.json()["title"] == "Invalid request"
+
+
+def test_failures_on_the_plain_port_are_problems(secure: Nginx) -> None:
+    said = say(secure.port, b"HELLO\r\n\r\n")
+    assert said.status == said.problem["status"] == 400
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
