@@ -73,6 +73,7 @@ def test_results_are_what_the_routes_answer(client: httpx.Client) -> None:
     problem(client.get(f"/batches/{batch_id}/results/nobody"), 404, "custom_id")
     events = client.get(f"/batches/{batch_id}/events").text
     assert events.rpartition("event: ")[2].startswith("done")
+    assert 'ragline_batch_lines_ended_total{state="done"}' in client.get("/metrics").text
     assert client.get("/v1/batches", params={"limit": 1}).json() == {"batches": [view], "next": batch_id}
 
 

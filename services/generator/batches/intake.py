@@ -14,13 +14,14 @@ import structlog
 from ragline import context
 from ragline.broker import Broker, NewMessage
 from ragline.errors import RaglineError, Unavailable
-from services.generator.batches import ids
+from services.generator.batches import figures, ids
 from services.generator.batches.batches import Batches
 from services.generator.batches.inputs import Bounds, Scanner
 from services.generator.batches.manifest import (
     IDS,
     INPUT,
     MANIFEST,
+    QUEUE,
     QUEUED,
     Chunk,
     Manifest,
@@ -30,7 +31,6 @@ from services.generator.batches.manifest import (
 )
 from services.generator.room import Room
 
-QUEUE = "batch"
 PART_BYTES = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -60,6 +60,7 @@ class Intake:
             batch = Manifest(batch_id, tenant, created_at(batch_id), chunks)
             # A client that leaves now must not leave half a batch: it is in or out, whoever still listens.
             await asyncio.shield(self.commit(batch))
+        figures.accepted(batch.lines)
         return batch
 
     @asynccontextmanager

@@ -67,7 +67,7 @@ async def ask(door: Door, unit: Sequence[Line], request_id: Callable[[Line], str
             return [
                 Answer(answer.status, orjson.dumps(each)) for each in split(unit, orjson.loads(answer.content))
             ]
-        if answer.again:
+        if answer.again or answer.busy:
             return [answer] * len(unit)
     return [await door.ask(line.route, line.body, request_id(line)) for line in unit]
 

@@ -16,7 +16,8 @@ FIELDS = ("custom_id", "method", "url", "body")
 URLS = {f"{prefix}/{route}": route for prefix in ("", "/v1") for route in ("generate", "retrieve", "embed")}
 MAX_ID_CHARS = 512
 OK = range(200, 300)
-AGAIN = frozenset({429, 499, 500, 502, 503, 504})  # statuses that another try may change
+BUSY = 429
+AGAIN = frozenset({499, 500, 502, 503, 504})  # statuses that another try may change
 BOM = b"\xef\xbb\xbf"
 
 
@@ -41,6 +42,11 @@ class Answer:
     def ok(self) -> bool:
         """Whether it is what was asked for."""
         return self.status in OK
+
+    @property
+    def busy(self) -> bool:
+        """Whether there was no room for it: nothing is wrong with it or the service."""
+        return self.status == BUSY
 
     @property
     def again(self) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
+QUEUE = "batch"
 ID = re.compile(r"batch-[0-9a-f]{12}[0-9a-f]{24}")
 
 

@@ -32,7 +32,8 @@ class Tools:
     """What all chunks of a worker share.
 
     ``slots`` bounds the requests in flight, over all chunks. A chunk is put back after ``hold_s`` seconds and
-    goes on where it was: no message is held for long. While a service is away a chunk is held for ``away_s``.
+    goes on where it was: no message is held for long. While a service is away a chunk is held for ``away_s``,
+    and for ``busy_s`` when one has no room (429).
     """
 
     batches: Batches
@@ -40,6 +41,7 @@ class Tools:
     slots: asyncio.Semaphore
     hold_s: float = 300.0
     away_s: float = 10.0
+    busy_s: float = 2.0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def rest(self, seconds: float) -> None:
@@ -65,7 +67,7 @@ class Work:
         self.found: dict[int, Result] = {}
         self.failed: dict[int, tuple[str | None, Answer]] = {}
         self.bad: list[Result] = []
-        self.asked = self.halted = False
+        self.asked = self.halted = self.busy = False
         self.cancelled = False
         self.away: Door | None = None
 
@@ -126,7 +128,8 @@ class Work:
         """Whether no further line is to begin now."""
         self.cancelled = self.cancelled or await asyncio.to_thread(self.batches.is_cancelled, self.batch)
         late = self.asked and time.monotonic() > self.until  # with one unit a go at the least it comes to an end
-        return self.cancelled or self.away is not None or late or self.tools.stopping.is_set()
+        held_up = self.away is not None or self.busy
+        return self.cancelled or held_up or bool(late) or self.tools.stopping.is_set()
 
     async def ask(self, unit: Sequence[Line]) -> None:
         """Ask for the lines of a unit and keep the results, unless something says stop; takes over a slot."""
@@ -139,12 +142,14 @@ class Work:
             answers = await joining.ask(door, unit, lambda line: self.request_id(line.number))
             final: list[Result] = []
             for line, answer in zip(unit, answers, strict=True):
-                if answer.again:
+                if answer.busy:
+                    self.busy = True
+                elif answer.again:
                     self.failed[line.number] = line.custom_id, answer
                 else:
                     final.append(lines.result(line.number, line.custom_id, answer))
             await self.keep(final)
-            if len(final) < len(unit) and self.away is None and not await door.up():
+            if self.failed and len(final) < len(unit) and self.away is None and not await door.up():
                 self.away = door
         finally:
             self.tools.slots.release()
@@ -161,6 +166,9 @@ class Work:
         if self.away is not None:
             await self.wait_for(self.away)
             raise Unfinished(f"the {self.away.service} service is away")
+        if self.busy:
+            await self.tools.rest(self.tools.busy_s)
+            raise Unfinished("a service has no room")
         if self.failed and not self.last and not self.tools.stopping.is_set():
             _, answer = next(iter(self.failed.values()))
             detail = orjson.loads(answer.content).get("detail", answer.status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -13,8 +14,8 @@ import structlog
 from ragline import context
 from ragline.broker import Broker, Consumer, DeadLetter, Message, Poison, Unfinished
 from ragline.errors import NotFound, RaglineError, Unavailable
-from services.generator.batches.intake import QUEUE
-from services.generator.batches.manifest import ID, QUEUED, REMOVED, created_at, tenant_of
+from services.generator.batches import figures
+from services.generator.batches.manifest import ID, QUEUE, QUEUED, REMOVED, created_at, tenant_of
 from services.generator.batches.work import Tools, Work
 
 LETTERS_S = 30.0
@@ -40,15 +41,18 @@ class Worker:
         self.concurrency = concurrency
         self.max_attempts = max_attempts
         self.consumer: Consumer | None = None
+        self.unwatch: Callable[[], None] = lambda: None
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Consume until ``stop``, as soon as the queue can be had; a queue that is away holds nobody up."""
+        self.unwatch = figures.watch_queue(self.broker)
         self.tasks = [asyncio.create_task(self._consume()), asyncio.create_task(self._keep_house_for_ever())]
 
     async def stop(self) -> None:
         """Begin no more lines, let those in flight finish; what does not goes back to the queue."""
         self.tools.stopping.set()
+        self.unwatch()
         for task in self.tasks:
             task.cancel()
         if self.tasks:

@@ -106,7 +106,7 @@ class Place:
         door = inside("till", self.till.door())
         batches = Batches(self.batches.storage, self.batches.ttl_s)  # nothing remembered from others
         doors = Doors(door, door, door)
-        tools = Tools(batches, doors, asyncio.Semaphore(parallel), hold_s=hold_s, away_s=0.05)
+        tools = Tools(batches, doors, asyncio.Semaphore(parallel), hold_s=hold_s, away_s=0.05, busy_s=0.05)
         return Worker(self.broker, tools, concurrency=2, max_attempts=max_attempts)
 
     @asynccontextmanager

@@ -9,8 +9,8 @@ import pytest
 
 from ragline.errors import InvalidRequest, NotFound, Overloaded, RaglineError, TooLarge, Unavailable
 from services.generator.batches.inputs import Bounds
-from services.generator.batches.intake import QUEUE, Intake
-from services.generator.batches.manifest import QUEUED, folder, new_id
+from services.generator.batches.intake import Intake
+from services.generator.batches.manifest import QUEUE, QUEUED, folder, new_id
 from services.generator.batches.storage import Storage
 from services.generator.room import Room
 from tests.generator.batches.places import DAY_S, Place, line, said, sqlite

@@ -10,7 +10,7 @@ import pytest_asyncio
 import ragline.broker
 from ragline.broker import NewMessage
 from ragline.errors import Internal
-from services.generator.batches.intake import QUEUE
+from services.generator.batches.manifest import QUEUE
 from services.generator.batches.storage import Storage
 from tests.generator.batches.places import Place, line, said
 from tests.servers.rabbitmq import RabbitmqServer

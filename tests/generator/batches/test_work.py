@@ -11,8 +11,7 @@ import pytest_asyncio
 from ragline.broker import Broker, DeadLetter, NewMessage
 from ragline.errors import Internal, NotFound, Overloaded
 from services.generator.batches import journal
-from services.generator.batches.intake import QUEUE
-from services.generator.batches.manifest import CHUNKS, FINISHED, INPUT, MANIFEST, created_at
+from services.generator.batches.manifest import CHUNKS, FINISHED, INPUT, MANIFEST, QUEUE, created_at
 from services.generator.batches.storage import Storage
 from tests.generator.batches.places import Place, line, said, sqlite
 
@@ -114,7 +113,7 @@ async def test_what_is_finished_can_be_read_while_the_rest_is_worked_on(place: P
 
 async def test_results_stop_at_the_first_hole_unless_all_are_wanted(place: Place) -> None:
     batch = await place.accept(*LINES[:8])
-    place.till.fails["q2"] = place.till.fails["q5"] = Overloaded("It is full.")
+    place.till.fails["q2"] = place.till.fails["q5"] = Internal()
     async with place.working(parallel=1, max_attempts=1_000_000):
         while place.view(batch)["done"] < 6:  # noqa: ASYNC110 - files have no events
             await asyncio.sleep(0.02)
@@ -160,6 +159,18 @@ async def test_an_outage_costs_no_attempt_and_no_line(place: Place) -> None:
         view = await place.ended(batch)
     assert view["failed"] == 0
     assert await place.broker.dead_letters(QUEUE) == []
+
+
+async def test_a_service_without_room_costs_no_attempt(place: Place) -> None:
+    batch = await place.accept(*LINES)
+    place.till.fails["q2"] = Overloaded("It is full.")
+    async with place.working(max_attempts=1):
+        while place.till.asked["q2"] < 3:  # noqa: ASYNC110 - the door counts, and has no event for it
+            await asyncio.sleep(0.02)
+        place.till.fails.clear()
+        view = await place.ended(batch)
+    assert view["failed"] == 0
+    assert all(count == 1 for query, count in place.till.asked.items() if query != "q2")
 
 
 async def test_a_line_that_goes_on_failing_becomes_an_error_at_last(place: Place) -> None:
