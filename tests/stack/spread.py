@@ -82,8 +82,6 @@ class Spread:
             "RETRIEVER_RERANKER_ADDRESS": self.address("reranker"),
             "GENERATOR_RETRIEVER_ADDRESS": self.address("retriever"),
             "GENERATOR_RERANKER_ADDRESS": self.address("reranker"),
-            "GENERATOR_RETRIEVER_URL": f"http://127.0.0.1:{self.ports['retriever-1'][0]}",
-            "GENERATOR_PREPROCESS_URL": f"http://127.0.0.1:{self.ports['preprocess-1'][0]}",
         }
 
     def own(self, name: str) -> dict[str, str]:
