@@ -22,6 +22,7 @@ ROLES = (
     "services.preprocess.embedders",
     "services.preprocess.parsers",
     "services.preprocess.chunkers",
+    "services.preprocess.job_stores",
     "services.retriever.stores",
     "services.retriever.sparse",
     "services.retriever.dense",
