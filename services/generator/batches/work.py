@@ -14,7 +14,7 @@ import structlog
 
 from ragline.broker import Unfinished
 from ragline.errors import RaglineError, Unavailable
-from services.generator.batches import joining, lines
+from services.generator.batches import figures, joining, lines
 from services.generator.batches.batches import Batches
 from services.generator.batches.doors import Door, Doors
 from services.generator.batches.inputs import requests
@@ -190,11 +190,11 @@ class Work:
     def finish(self) -> None:
         """Put all results in one file, and note it where this was the last chunk. Blocks."""
         results = [self.found[number] for number in self.numbers]
-        head = orjson.dumps({"lines": len(results), "failed": sum(result.failed for result in results)})
+        failed = sum(result.failed for result in results)
+        head = orjson.dumps({"lines": len(results), "failed": failed}, option=orjson.OPT_APPEND_NEWLINE)
         name = self.batches.results.name(self.batch, self.chunk)
-        self.batches.storage.create(
-            name, b"\n".join([head, *(result.raw.rstrip(b"\n") for result in results), b""])
-        )
+        if self.batches.storage.create(name, b"".join([head, *(result.raw for result in results)])):
+            figures.ended(len(results), failed)
         self.tidy()
 
     def tidy(self) -> None:
