@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from services.generator.settings import Settings as GeneratorSettings
 from services.preprocess.settings import Settings as PreprocessSettings
 from services.reranker.settings import Settings as RerankerSettings
 from services.retriever.settings import Settings as RetrieverSettings
-from tests.deploy.compose_file import variables
+from tests.deploy.compose_file import ROOT, variables
 
 CLASSES: tuple[type[Settings], ...] = (
     SuiteSettings,
@@ -51,7 +52,21 @@ LIMITS = {
 def render() -> str:
     """The whole file."""
     lines = [line for settings in CLASSES for line in section(settings)]
-    return HEAD + "".join(f"\n{line}" for line in [*lines, *compose()]) + "\n"
+    return HEAD + "".join(f"\n{line}" for line in [*lines, *door(), *compose()]) + "\n"
+
+
+def door() -> Iterator[str]:
+    """The settings of NGINX that docker-compose.yml hands on; several may share what is said above the first."""
+    taken = set(re.findall(r"^ +(NGINX_[A-Z_]+):$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE))
+    yield "# --- nginx: the door before several processes (docs/how-to/nginx.md)."
+    said = ""
+    for line in (ROOT / "nginx" / "settings.env").read_text().splitlines():
+        if line.startswith("#"):
+            said = line
+        elif line.partition("=")[0] in taken:
+            yield from filter(None, (said, f"# {line}"))
+            said = ""
+    yield ""
 
 
 def compose() -> Iterator[str]:

@@ -13,6 +13,8 @@ import pytest
 from tests.servers.nginx import SCRIPT, SERVICES, Nginx
 
 NOBODY = 65_534
+DOCS = SCRIPT.parent.parent / "docs"
+PAGES = ("how-to/nginx.md", "decisions/0012-the-door-is-given-addresses.md")
 
 
 def refusal(tmp_path: Path, variables: dict[str, str]) -> str:
@@ -83,6 +85,27 @@ def test_every_setting_is_used_and_nothing_else() -> None:
     assert [name for name in names - put_together if name not in script + rendered] == []
     derived = {word.partition("=")[0] for line in re.findall(r"export (NGINX.*)", script) for word in line.split()}
     assert set(re.findall(r"\$\{([A-Z0-9_]+)\}", rendered)) <= names | derived
+
+
+def test_settings_that_pages_name_are_there_with_the_defaults_that_they_name() -> None:
+    defaults = dict(re.findall(r"^([A-Z_]+)=(.*)$", (SCRIPT.parent / "settings.env").read_text(), re.MULTILINE))
+    text = "".join((DOCS / page).read_text() for page in PAGES)
+    assert set(re.findall(r"\bNGINX_[A-Z_]*[A-Z]\b", text)) <= set(defaults)
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([\d, ]+) \|", text, re.MULTILINE)
+    assert len(rows) > 5
+    for names, values in rows:
+        assert [defaults[name.strip("` ")] for name in names.split(",")] == values.split(", ")
+
+
+def test_the_command_of_the_page_starts_a_door(tmp_path: Path) -> None:
+    """As it stands there, on a port and in a folder that disturb nobody."""
+    command = re.findall(r"```\n(NGINX_[^`]*start\.sh)\n```", (DOCS / PAGES[0]).read_text())[0]
+    door = Nginx(tmp_path / "door")
+    fixed = {name: value for name, value in door.environment.items() if not name.endswith("S_ADDRESS")}
+    door.command = ["/bin/sh", "-c", f"cd {SCRIPT.parent.parent} && exec env {command}"]
+    door.environment = fixed | {"NGINX_STATUS_ADDRESS": door.environment["NGINX_STATUS_ADDRESS"]}
+    with door:
+        assert door.listed("generator") == ["127.0.0.1:8004"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")

@@ -62,7 +62,8 @@ class Nginx:
             **{f"NGINX_{name.upper()}_ADDRESS": f"{name}:1" for name in SERVICES},
             **variables,
         }
-        self.script = changed(folder / "nginx", templates) if templates else SCRIPT
+        script = changed(folder / "nginx", templates) if templates else SCRIPT
+        self.command = ["/bin/sh", str(script)]
         self.user: int | None = None  # who it is started as; None: whoever runs the test
         self.process: subprocess.Popen[bytes] | None = None
         self.name(upstreams or {})
@@ -93,7 +94,7 @@ class Nginx:
         """Start it and wait until it answers; raises RuntimeError with its log when it does not."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["/bin/sh", str(self.script)],
+                self.command,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
