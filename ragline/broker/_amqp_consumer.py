@@ -6,16 +6,16 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
-from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from cachetools import LRUCache
 
 from ragline.broker import Handler
-from ragline.broker._amqp_link import away, leave
+from ragline.broker._amqp_link import away
 from ragline.broker._amqp_messages import Letter, read
+from ragline.broker._amqp_session import Session
 from ragline.broker._lanes import Lanes
 from ragline.broker._policy import DIED, DONE, Outcome, attempt
 from ragline.errors import RaglineError, Unavailable
@@ -81,64 +81,39 @@ class AmqpConsumer:
         wait_s = BACK_OFF_S[0]
         while not self._stopping.is_set():
             try:
-                await self._session()
+                with away():
+                    await self._session()
                 wait_s = BACK_OFF_S[0]
-            except RaglineError as error:
+            except Unavailable as error:
                 log.warning("queue cannot be read", queue=self.queue, error=str(error), again_in_s=wait_s)
+            except Exception:  # outermost boundary of a background task: a consumer must not end unnoticed
+                log.exception("queue cannot be read", queue=self.queue, again_in_s=wait_s)
             await self._pause(wait_s)
             wait_s = min(2 * wait_s, BACK_OFF_S[1])
         await self._drain()
 
     async def _session(self) -> None:
-        """Consume over one channel until it is lost or the consumer stops; raises Unavailable."""
-        queues, limit_s = self._broker.incoming_queues, self._broker.policy.answer_s
-        await queues.ensure(self.queue)
-        channel = await self._broker.incoming.channel()
-        lost = asyncio.Event()
-
-        async def receive(delivered: DeliveredMessage) -> None:
-            self._receive(Delivery(read(delivered), delivered.delivery_tag or 0, channel))
-
-        def cancelled(_: spec.Basic.Cancel) -> None:
-            queues.forget(self.queue)  # by the server: somebody has deleted the queue
-            lost.set()
-
+        """Consume until the channel is lost or the consumer stops."""
+        broker = self._broker
+        await broker.incoming_queues.ensure(self.queue)
+        channel = await broker.incoming.channel()
+        session = Session(broker.incoming, broker.incoming_queues, self.queue, channel)
         try:
-            with away():
-                async with asyncio.timeout(limit_s):
-                    channel.on_consumer_cancel_callbacks.add(cancelled)
-                    await channel.basic_qos(prefetch_count=self._concurrency)
-                    taking = await channel.basic_consume(queues.name(self.queue), receive)
+            await session.receive(self._concurrency, self._receive)
             log.info("queue is being read", queue=self.queue)
-            await self._until_over(channel, lost)
-            if self._stopping.is_set() and not channel.is_closed:
-                with away():
-                    async with asyncio.timeout(limit_s):
-                        await channel.basic_cancel(taking.consumer_tag or "")
+            why = await session.until_over(self._stopping, broker.policy.look_s)
+            if why:
+                log.warning("queue is not read any more", queue=self.queue, reason=why)
+            else:
+                await session.cancel()
                 await self._drain()
         finally:
-            await leave(channel, limit_s)
+            await session.close()
             self._lanes.keep(lambda delivery: delivery.held)
 
-    async def _until_over(self, channel: AbstractChannel, lost: asyncio.Event) -> None:
-        """Wait until the consumer stops or the channel ends, and say why it did."""
-        ends: list[asyncio.Future[Any]] = [
-            channel.closing,
-            channel.connection.closing,
-            asyncio.create_task(lost.wait()),
-            asyncio.create_task(self._stopping.wait()),
-        ]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
-        if not self._stopping.is_set():
-            reason = channel.closing.exception() if channel.is_closed else "cancelled by the server"
-            log.warning("queue is not read any more", queue=self.queue, reason=str(reason))
-
-    def _receive(self, delivery: Delivery) -> None:
+    def _receive(self, channel: AbstractChannel, delivered: DeliveredMessage) -> None:
         if not self._stopping.is_set():  # else it goes back with the channel
+            delivery = Delivery(read(delivered), delivered.delivery_tag or 0, channel)
             # A message that comes again while its last handler still runs waits for that one's end.
             self._lanes.add(delivery.letter.key or delivery.letter.id, delivery)
             self._start()

@@ -28,11 +28,13 @@ log = structlog.get_logger(__name__)
 class Policy(SharedPolicy):
     """The bounds and delays of a queue in RabbitMQ.
 
-    ``answer_s`` bounds every wait for the server. A connection on which nothing came for three times
+    ``answer_s`` bounds every wait for the server. Every ``look_s`` a consumer makes sure that the server still
+    knows it. A connection on which nothing came for three times
     ``heartbeat_s`` is given up. ``prefix`` begins the names of all queues, so that suites can share a server.
     """
 
     answer_s: float = 5.0
+    look_s: float = 30.0
     heartbeat_s: int = 10
     prefix: str = ""
 

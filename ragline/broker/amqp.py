@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from yarl import URL
 
 from ragline.broker import Broker, Consumer, DeadLetter, Handler, NewMessage
 from ragline.broker._amqp_consumer import AmqpConsumer
-from ragline.broker._amqp_dead import walking
+from ragline.broker._amqp_dead import Walk, walking
 from ragline.broker._amqp_link import Link
 from ragline.broker._amqp_messages import Letter, written
 from ragline.broker._amqp_queues import Policy, Queues
@@ -126,8 +127,7 @@ class AmqpBroker:
 
     async def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
         """The parked messages, oldest first; raises Unavailable."""
-        await self.queues.ensure(queue)
-        async with walking(self._link("dead letters"), self.queues.dead(queue)) as walk:
+        async with self._walk(queue, "dead letters") as walk:
             found = [one.letter.dead() async for part in walk.letters(limit) for one in part]
         return sorted(found, key=lambda letter: letter.parked_at)
 
@@ -137,9 +137,8 @@ class AmqpBroker:
         Each is in the queue before it leaves the dead letters: whatever dies in between, it is in one of them, or
         in both. Raises Overloaded when the queue takes no more and Unavailable; what was put back stays so.
         """
-        await self.queues.ensure(queue)
         count = 0
-        async with walking(self._link("replay"), self.queues.dead(queue)) as walk:
+        async with self._walk(queue, "replay") as walk:
             async for part in walk.letters():
                 chosen = [one for one in part if not ids or one.letter.id in ids]
                 letters = [one.letter.fresh() for one in chosen]
@@ -153,9 +152,8 @@ class AmqpBroker:
 
     async def purge(self, queue: str, ids: Sequence[str] = ()) -> int:
         """Forget parked messages (all, if no ids are given); returns how many. Raises Unavailable."""
-        await self.queues.ensure(queue)
         count = 0
-        async with walking(self._link("purge"), self.queues.dead(queue)) as walk:
+        async with self._walk(queue, "purge") as walk:
             async for part in walk.letters():
                 for one in part:
                     if not ids or one.letter.id in ids:
@@ -182,6 +180,12 @@ class AmqpBroker:
         """A consumer has stopped."""
         if consumer in self._consumers:
             self._consumers.remove(consumer)
+
+    @asynccontextmanager
+    async def _walk(self, queue: str, purpose: str) -> AsyncIterator[Walk]:
+        await self.queues.count(queue)  # makes the queue of dead letters if it is not there
+        async with walking(self._link(purpose), self.queues.dead(queue)) as walk:
+            yield walk
 
     def _link(self, purpose: str) -> Link:
         name = f"ragline {self.policy.prefix}{purpose}"

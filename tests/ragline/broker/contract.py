@@ -216,7 +216,8 @@ class BrokerContract:
         await until_dead(broker, 4)
         dead = await broker.dead_letters(QUEUE)
         assert [letter.body for letter in dead] == [b"a", b"b", b"c", b"d"]
-        assert [letter.body for letter in await broker.dead_letters(QUEUE, limit=2)] == [b"a", b"b"]
+        first = await broker.dead_letters(QUEUE, limit=2)
+        assert [letter.body for letter in first] == [b"a", b"b"]
 
         assert await broker.purge(QUEUE, [dead[1].id, "unknown"]) == 1
         healed = True
@@ -280,7 +281,7 @@ class BrokerContract:
         gate.set()
         await stopping
         assert inbox.bodies == ["in hand"]
-        assert await broker.depth(QUEUE) == 1
+        await until_depth(broker, 1)
         await consumer.stop()
 
     async def test_stop_gives_back_what_does_not_finish(self, make_url: MakeUrl) -> None:
@@ -294,7 +295,7 @@ class BrokerContract:
         consumer = await broker.consume(QUEUE, first, concurrency=2)
         await first.wait(1)
         await consumer.stop()
-        assert await broker.depth(QUEUE) == 2
+        await until_depth(broker, 2)
         await broker.consume(QUEUE, second, concurrency=2)
         await second.wait(2)
         assert second.bodies == ["slow", "next"]
@@ -396,8 +397,8 @@ class BrokerContract:
             if len(seen) == 5000:
                 done.set()
 
-        await one.consume(QUEUE, note, concurrency=50)
-        await two.consume(QUEUE, note, concurrency=50)
+        await one.consume(QUEUE, note, concurrency=20)
+        await two.consume(QUEUE, note, concurrency=20)
         for start in range(0, 5000, 1000):
             numbers = range(start, start + 1000)
             await one.publish(QUEUE, [NewMessage(str(n).encode(), key=str(n % 70)) for n in numbers])
