@@ -27,6 +27,7 @@ from services.retriever.stores import Allowed, Key, Ranking, Store, Vectors, Vie
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)  # of another service: go on without it, and say so
 SPARSE_CHUNK = 16  # queries a task: long enough to be worth a thread, short enough to let others in between
 DENSE_CHUNK = 64  # queries a matrix product
+JOIN_CHUNK = 32  # queries whose rankings become one, or whose passages are fetched, at a time
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -197,7 +198,11 @@ class Run:
             self.degraded = list(batch.degraded)
             for i, one in zip(missing, batch.found, strict=True):
                 found[i] = one
-        results = await self.search.compute(self.fetched, [one for one in found if one is not None])
+        known = [one for one in found if one is not None]
+        with self.clock.stage("fetch"):
+            results = await self.side_by_side(
+                [partial(self.search.compute, self.fetched, part) for part in pieces(known, JOIN_CHUNK)]
+            )
         if self.request.rerank:
             with self.clock.stage("rerank"):
                 results = await self.reranked(results)
@@ -225,7 +230,14 @@ class Run:
         dense, sparse = await together(self.dense(allowed), self.sparse(allowed))
         if self.request.mode == "hybrid" and dense is None and sparse is None:
             raise Unavailable("Neither the embedder nor the sparse index can be used; the log says why.")
-        return Batch(await self.search.compute(self.joined, dense, sparse), tuple(self.degraded))
+        with self.clock.stage("fuse"):
+            found = await self.side_by_side(
+                [
+                    partial(self.search.compute, self.joined, part, dense, sparse)
+                    for part in pieces(range(len(self.unknown)), JOIN_CHUNK)
+                ]
+            )
+        return Batch(found, tuple(self.degraded))
 
     async def dense(self, allowed: Allowed | None) -> list[Ranking] | None:
         """The nearest passages of each query; None where that half is not asked for or cannot be had."""
@@ -288,17 +300,16 @@ class Run:
                 results += part
         return results
 
-    def joined(self, dense: list[Ranking] | None, sparse: list[Ranking] | None) -> list[Found]:
-        """Fuse each query's rankings (in the pool)."""
+    def joined(self, part: range, dense: list[Ranking] | None, sparse: list[Ranking] | None) -> list[Found]:
+        """Fuse the rankings of some of the queries (in the pool)."""
         method = "single" if dense is None or sparse is None else self.options.fusion
-        with self.clock.stage("fuse"):
-            return [
-                Found(
-                    self.fused(method, i, dense[i] if dense else None, sparse[i] if sparse else None),
-                    self.statistics(i),
-                )
-                for i in range(len(self.unknown))
-            ]
+        return [
+            Found(
+                self.fused(method, i, dense[i] if dense else None, sparse[i] if sparse else None),
+                self.statistics(i),
+            )
+            for i in part
+        ]
 
     def fused(self, method: str, i: int, dense: Ranking | None, sparse: Ranking | None) -> list[Fused]:
         """The best candidates of query ``i``; each has its cosine if there is a query vector."""
@@ -312,11 +323,10 @@ class Run:
     def fetched(self, found: Sequence[Found]) -> list[Result]:
         """The best candidates' passages, as many as the next stage needs (in the pool)."""
         results = []
-        with self.clock.stage("fetch"):
-            for each in found:
-                passages = self.view.fetch([one.id for one in each.fused])
-                hits = [Hit(passages[one.id], one.score, one) for one in each.fused if one.id in passages]
-                results.append(Result(hits, each.statistics))
+        for each in found:
+            passages = self.view.fetch([one.id for one in each.fused])
+            hits = [Hit(passages[one.id], one.score, one) for one in each.fused if one.id in passages]
+            results.append(Result(hits, each.statistics))
         return results
 
     def statistics(self, i: int) -> Statistics | None:
