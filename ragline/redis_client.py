@@ -147,7 +147,10 @@ class Server:
         if self.finding is not None:
             await asyncio.wait((self.finding,), timeout=self.timeout_s)
             self.finding.cancel()
-        await self.client.aclose()
+        # The client of a primary leaves open those of the sentinels that it asked.
+        manager = getattr(getattr(self.client, "connection_pool", None), "sentinel_manager", None)
+        for each in (self.client, *(manager.sentinels if manager else ())):
+            await each.aclose()
 
 
 def open(url: str | Location, own: Collection[str] = ()) -> Server:  # noqa: A001 - read as redis_client.open
