@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,18 +19,18 @@ from ragline.cli import batch as batches
 from ragline.cli import doctor as doctors
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
+from ragline.cli import queue as queues
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
+from ragline.cli.terminal import STEERING, out, shown
 from ragline.models import ModelStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask questions of your own documents.")
 models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
 app.add_typer(models, name="models")
-out = Console(highlight=False, soft_wrap=True)
+app.add_typer(queues.app, name="queue")
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
-# What would steer the terminal or turn the direction of writing; it may stand in anybody's document.
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
 
 
@@ -219,11 +218,6 @@ def print_sources(answer: dict[str, Any]) -> None:
         out.print(f"{escape(citation['marker'])} {shown(citation['document_id'])}{page}: “{shown(quote)}”")
     if answer["degraded"]:
         out.print(f"[yellow]went without: {', '.join(answer['degraded'])}[/yellow]")
-
-
-def shown(text: str) -> str:
-    """What a document or the server says, as it can go to a terminal."""
-    return escape(STEERING.sub("", text))
 
 
 def main() -> None:
