@@ -49,8 +49,10 @@ done
 
 # NGINX and the gRPC clients find a new replica within this time; only then is it able to stand in.
 sleep "$found_s"
-# shellcheck disable=SC2086 # one word an id
-docker stop $old >/dev/null
-# shellcheck disable=SC2086
-docker rm $old >/dev/null
+# One after the other: a request that meets one on its way out is sent to another, a few times and not without end.
+for id in $old; do
+    docker stop "$id" >/dev/null
+    docker rm "$id" >/dev/null
+    sleep 2
+done
 echo "$service: $count replaced"
