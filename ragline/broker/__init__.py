@@ -66,30 +66,50 @@ class Broker(Protocol):
 
     A handler that raises is called again after a growing delay, ``max_attempts`` times in all; then the
     message is parked as a dead letter. A consumer that dies gives its messages back.
+
+    Messages of equal keys are never handled at the same time by one consumer, and in order as long as none
+    of them has to come again. What is more, only the queue in a file promises: there a message waits while an
+    older one of its key waits for its retry, whoever the consumers are. With RabbitMQ, several consumers,
+    retries and redeliveries may change the order and hand a message out twice: a handler that minds carries
+    a number of its own sequence in the body.
     """
 
     async def publish(self, queue: str, messages: Sequence[NewMessage]) -> None:
-        """Return when all of them are durable; all or none. Raises Overloaded when the queue is full."""
+        """Return when all of them are durable.
+
+        Raises Overloaded when the queue is full and TooLarge when they could never fit: then none is in.
+        Raises Unavailable when the server is away or does not confirm in time: then some may be in.
+        """
         ...
 
     async def consume(self, queue: str, handler: Handler, *, concurrency: int) -> Consumer:
-        """Handle messages, at most ``concurrency`` at a time, until the consumer is stopped."""
+        """Handle messages, at most ``concurrency`` at a time, until the consumer is stopped.
+
+        Returns at once, and tries for as long as the server is away.
+        """
         ...
 
     async def depth(self, queue: str) -> int:
-        """Messages waiting or in hand."""
+        """Messages waiting, for a retry too, or in hand; raises Unavailable.
+
+        RabbitMQ tells only what this broker's own consumers have in hand, and what is on its way between it and
+        them is counted by neither for a moment.
+        """
         ...
 
     async def dead_letters(self, queue: str, limit: int = 100) -> list[DeadLetter]:
-        """The parked messages, oldest first."""
+        """The parked messages, oldest first; raises Unavailable."""
         ...
 
     async def replay(self, queue: str, ids: Sequence[str] = ()) -> int:
-        """Put parked messages (all, if no ids are given) back in the queue; returns how many."""
+        """Put parked messages (all, if no ids are given) back in the queue; returns how many.
+
+        Raises Overloaded when the queue is full, and Unavailable; what was put back until then stays so.
+        """
         ...
 
     async def purge(self, queue: str, ids: Sequence[str] = ()) -> int:
-        """Forget parked messages (all, if no ids are given); returns how many."""
+        """Forget parked messages (all, if no ids are given); returns how many. Raises Unavailable."""
         ...
 
     async def close(self) -> None:
