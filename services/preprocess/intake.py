@@ -60,11 +60,11 @@ class Intake:
     async def accept(self, tenant: str, collection: str, uploads: Sequence[Upload]) -> Accepted:
         """Take documents in as one job; returns once all of them would survive a crash.
 
-        Raises Overloaded when the queue is full, and Unavailable when the disk is or the queue or the retriever
-        is away; none of it is acknowledged then. A document over the size limit becomes an error of the job,
+        Raises Overloaded when the queue is full, and Unavailable when the disk is or the queue is away; none of it
+        is acknowledged then. A document over the size limit becomes an error of the job,
         the others go in.
         """
-        first = await self.record.reserve(len(uploads))
+        first = await self.record.number(len(uploads))
         limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
         results = await asyncio.gather(*(self._stored(u, limit) for u in uploads), return_exceptions=True)
         documents = [result for result in results if isinstance(result, NewDocument)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
+import structlog
 
 from ragline import context
-from ragline.errors import NotFound, TooLarge, Unavailable
+from ragline.errors import NotFound, TimedOut, TooLarge, Unavailable
 from ragline.grpc_client import call
+from ragline.grpc_server import EXTRA_KEY
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 
@@ -20,45 +22,93 @@ CHECK_S = 2.0
 AGAIN_S = 0.25
 RETRY_AFTER_S = 5.0
 
+log = structlog.get_logger(__name__)
+
+
+def microseconds() -> int:
+    """Since the epoch, by the wall clock."""
+    return time.time_ns() // 1_000
+
+
+class Interrupted(Unavailable):
+    """The retriever was there, and went away while it was storing a document: perhaps because of that."""
+
 
 class Record:
     """Documents of one retriever, and the one sequence that orders all writes and deletes of them.
 
     Every method raises what the retriever raised, and Unavailable, TimedOut. ``wait_s`` is how long ``reserve``
-    waits for a retriever that is away.
+    waits for a retriever that is away; ``clock`` tells microseconds since the epoch.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, timeout_s: float, max_message_mb: int, wait_s: float = 5.0
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout_s: float,
+        max_message_mb: int,
+        wait_s: float = 5.0,
+        clock: Callable[[], int] = microseconds,
     ) -> None:
         self.stub: Any = retriever_pb2_grpc.RetrieverStub(channel)
         self.timeout_s = timeout_s
         self.max_message_mb = max_message_mb
         self.wait_s = wait_s
+        self.clock = clock
+        self.newest = 0  # of the numbers that were given out here
+        self.away = False  # since the last try
+
+    async def number(self, count: int) -> int:
+        """The first of ``count`` numbers for writes that will wait in the queue; never fails.
+
+        While the retriever is away nobody gets a number from it, and its numbers follow the clock in
+        microseconds: those of this process's clock come after all that it gave before, and before all that it
+        will give, as long as the clocks differ by less than ``wait_s``.
+        """
+        try:
+            first = await self.reserve(count)
+        except (Unavailable, TimedOut) as error:
+            first = max(self.newest + 1, self.clock())
+            log.warning("writes are numbered by the clock", reason=error.detail)
+        self.newest = max(self.newest, first + count - 1)
+        return first
 
     async def reserve(self, count: int) -> int:
-        """Take ``count`` numbers of the sequence; returns the first. A retriever that restarts is waited for."""
+        """Take ``count`` numbers of the sequence; returns the first.
+
+        A retriever that restarts is waited for; while it stays away, only the first caller waits.
+        """
         request = pb.ReserveRequest(count=count)
-        ends_at = time.monotonic() + context.remaining_s(self.wait_s)
-        ends_at = min(ends_at, time.monotonic() + self.wait_s)
+        wait_s = 0.0 if self.away else min(self.wait_s, context.remaining_s(self.wait_s))
+        ends_at = time.monotonic() + wait_s
         while True:
             try:
                 response: pb.ReserveResponse = await call(self.stub.Reserve, request, timeout_s=self.timeout_s)
             except Unavailable as error:
                 if time.monotonic() + AGAIN_S > ends_at:
+                    self.away = True
                     raise Unavailable(error.detail, retry_after_s=RETRY_AFTER_S) from error
                 await asyncio.sleep(AGAIN_S)
             else:
+                self.away = False
                 return response.first
 
     async def upsert(self, request: pb.UpsertRequest) -> pb.UpsertResponse:
-        """Store one document with its passages; returns when they are searchable. Raises TooLarge."""
+        """Store one document with its passages; returns when they are searchable.
+
+        Raises TooLarge, and Interrupted where the connection broke rather than that the retriever refused.
+        """
         if request.ByteSize() + ENVELOPE_BYTES > self.max_message_mb << 20:
             raise TooLarge(
                 f"The document's {len(request.passages)} passages and vectors do not fit in one message of"
                 f" {self.max_message_mb} MB (RAGLINE_MAX_MESSAGE_MB); split the document, or raise the limit."
             )
-        response: pb.UpsertResponse = await call(self.stub.Upsert, request, timeout_s=self.timeout_s)
+        try:
+            response: pb.UpsertResponse = await call(self.stub.Upsert, request, timeout_s=self.timeout_s)
+        except Unavailable as error:
+            if broken(error.__cause__):
+                raise Interrupted(error.detail) from error
+            raise
         return response
 
     async def settle(self, request: pb.SettleRequest) -> pb.SettleResponse:
@@ -107,3 +157,10 @@ class Record:
         request = pb.GetDocumentRequest(tenant=tenant, collection=collection, document_id=document_id, brief=brief)
         response: pb.GetDocumentResponse = await call(self.stub.GetDocument, request, timeout_s=self.timeout_s)
         return response
+
+
+def broken(cause: BaseException | None) -> bool:
+    """Whether a call failed without an answer of the other side."""
+    if not isinstance(cause, grpc.aio.AioRpcError):
+        return False
+    return all(key != EXTRA_KEY for key, _ in cause.trailing_metadata() or ())

@@ -28,7 +28,9 @@ class Settings(settings.Settings):
         "", description="cache of vectors, shared with the reranker; empty: cache.db in data_dir"
     )
     retriever_wait_s: float = Field(
-        5.0, ge=0, description="seconds that a write waits at the door for a retriever that is away"
+        5.0,
+        ge=0,
+        description="seconds that a write waits at the door for a retriever that is away; then it is queued",
     )
     jobs_url: str = Field("", description="progress of jobs, sqlite:// or a Redis URL; empty: jobs.db in data_dir")
     blob_url: str = Field("", description="where raw documents are kept (fsspec URL); empty: blobs in data_dir")

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.retriever.stores import Key
 
-BLOCK = 65_536  # numbers made durable at a time: what a restart may skip, and how seldom the disk is asked
+BLOCK = 1_000_000  # numbers made durable at a time, a second's worth: what a restart may skip
 PRUNED_AT_ONCE = 500
+
+
+def microseconds() -> int:
+    """Since the epoch, by the wall clock."""
+    return time.time_ns() // 1_000
 
 
 class Numbers:
     """Gives out numbers from memory that the record holds durably as taken ("hi-lo"), so that none comes twice.
 
+    They follow the clock in microseconds and only ever grow, whatever the clock does. So a writer that cannot ask
+    while the retriever is away can number by its own clock, and comes after all before it and before all after.
     Any thread may take what is below ``ceiling``; beyond it only the writer goes, whose transaction raises it.
     """
 
-    def __init__(self, ceiling: int, block: int = BLOCK) -> None:
+    def __init__(self, ceiling: int, block: int = BLOCK, clock: Callable[[], int] = microseconds) -> None:
+        self.clock = clock
         self.lock = threading.Lock()
         self.block = block
         self.ceiling = ceiling  # the record says that all up to it may be taken
@@ -27,15 +37,17 @@ class Numbers:
     def take(self, count: int) -> int | None:
         """The first of ``count`` numbers, or None where the disk has to be asked."""
         with self.lock:
-            if self.next + count - 1 > self.ceiling:
+            first = max(self.next, self.clock())
+            if first + count - 1 > self.ceiling:
                 return None
-            first, self.next = self.next, self.next + count
+            self.next = first + count
             return first
 
     def claim(self, count: int) -> int:
         """The first of ``count`` numbers, which count only once ``owed`` is durable (the writer's thread)."""
         with self.lock:
-            first, self.next = self.next, self.next + count
+            first = max(self.next, self.clock())
+            self.next = first + count
             return first
 
     def seen(self, number: int) -> None:

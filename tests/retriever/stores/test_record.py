@@ -73,22 +73,38 @@ def test_a_layout_is_taken_over_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 
 async def test_numbers_grow_over_restarts_and_without_the_disk(tmp_path: Path) -> None:
     store = open_store(tmp_path)
+    now = store.record.numbers.clock()
+    store.record.numbers.clock = lambda: now
     first = await store.reserve(1)
+    assert first >= now
     changes = store.record.db.total_changes
     taken = [await store.reserve(1) for _ in range(1000)]
     assert taken == list(range(first + 1, first + 1001))
     assert store.record.db.total_changes == changes
-    await store.upsert(KEY, content("a", ["passage"]), seq=5_000_000)  # of a record that was restored since
+    ahead = first + 10**9
+    await store.upsert(KEY, content("a", ["passage"]), seq=ahead)  # of a record that was restored since
     store.writer.healthy = False  # leave the files as a kill would
     store.close()
     store = open_store(tmp_path)
-    assert await store.reserve(1) > 5_000_000
+    assert await store.reserve(1) > ahead
+    store.close()
+
+
+async def test_numbers_follow_the_clock_and_never_go_back_with_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    numbers = store.record.numbers
+    first = await store.reserve(1)
+    numbers.clock = lambda: first + 10**7
+    assert await store.reserve(5) == first + 10**7
+    numbers.clock = lambda: 0
+    assert await store.reserve(1) == first + 10**7 + 5
     store.close()
 
 
 async def test_a_number_counts_only_once_its_block_is_durable(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     numbers = store.record.numbers
+    numbers.clock = lambda: 0
     await store.reserve(1)
     await store.reserve(BLOCK - 1)
     firsts = await asyncio.gather(*(store.reserve(2) for _ in range(50)))
@@ -99,7 +115,7 @@ async def test_a_number_counts_only_once_its_block_is_durable(tmp_path: Path) ->
 
 
 def test_numbers_beyond_the_ceiling_wait_for_the_writer() -> None:
-    numbers = Numbers(10, block=100)
+    numbers = Numbers(10, block=100, clock=lambda: 0)
     assert numbers.take(1) is None
     assert numbers.claim(3) == 11
     assert numbers.take(1) is None
