@@ -40,7 +40,7 @@ def made(name: str, text: str, *, seq: int, container: str = "") -> pb.UpsertReq
 
 async def test_a_file_of_many_from_its_first_version_to_its_end(stub: Stub) -> None:
     first = (await call(stub.Reserve, pb.ReserveRequest(count=3), timeout_s=10)).first
-    assert (await call(stub.Reserve, pb.ReserveRequest(), timeout_s=10)).first == first + 3
+    assert (await call(stub.Reserve, pb.ReserveRequest(), timeout_s=10)).first >= first + 3
     for name in ("m1", "m2"):
         done = await call(stub.Upsert, made(name, f"Text of {name}.", seq=first, container="f"), timeout_s=10)
         assert (done.changed, done.stale) == (True, False)

@@ -29,7 +29,7 @@ class Model(RuleBasedStateMachine):
         self.model = Reference()
         self.spare = [asyncio.run(self.store.reserve(1))]  # taken, and not written with yet
         self.used = [asyncio.run(self.store.reserve(1))]
-        self.model.top = self.used[0]
+        self.model.taken(self.used[0])
         self.written = 0
         self.generation = 0
 
@@ -46,7 +46,7 @@ class Model(RuleBasedStateMachine):
         if place == "next" or not self.spare:
             first = asyncio.run(self.store.reserve(3))
             assert first > max(self.used)
-            self.model.top = first + 2
+            self.model.taken(first + 2)
             self.spare.append(first)
             self.used.append(first + 2)
             return first + 2
