@@ -119,11 +119,11 @@ class Record:
         one = "SELECT 1 FROM documents WHERE uri = ? AND died IS NULL LIMIT 1"
         return sorted(uri for uri in uris if uri and self.db.execute(one, (uri,)).fetchone() is None)
 
-    def purge(self, collection: int, generation: int) -> int:
-        """Delete what died in ``generation`` or before; returns how many documents that were."""
+    def purge(self, collection: int, generation: int, most: int = -1) -> int:
+        """Delete what died in ``generation`` or before, ``most`` documents or all; returns how many that were."""
         dead = self.db.execute(
-            "SELECT id, first_row, first_row + passages FROM documents WHERE collection = ? AND died <= ?",
-            (collection, generation),
+            "SELECT id, first_row, first_row + passages FROM documents WHERE collection = ? AND died <= ? LIMIT ?",
+            (collection, generation, most),
         ).fetchall()
         for identity, start, stop in dead:
             self.db.execute("DELETE FROM vectors WHERE row >= ? AND row < ?", (start, stop))

@@ -123,8 +123,7 @@ class Writer:
             claimed = [operation for operation in group if operation.result.set_running_or_notify_cancel()]
             try:
                 self.commit(claimed)
-                if self.queue.empty():
-                    self.rest_tidily()
+                self.rest_tidily()
             except Exception as error:  # outermost boundary of the thread: no caller may wait for ever
                 log.exception("the writer failed; restart the service to go on from the record")
                 self.healthy = False
@@ -199,11 +198,14 @@ class Writer:
             fail(operation, Unavailable(f"The record could not be written ({error}); is the disk full?"))
 
     def rest_tidily(self) -> None:
-        """The housekeeping, by itself."""
+        """The housekeeping, by itself, until nothing is left of it or somebody writes."""
         db = self.record.db
         try:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("COMMIT" if self.tidy(True) else "ROLLBACK")
+            changed = True
+            while changed and self.queue.empty():
+                db.execute("BEGIN IMMEDIATE")
+                changed = self.tidy(True)
+                db.execute("COMMIT" if changed else "ROLLBACK")
         except sqlite3.Error as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")

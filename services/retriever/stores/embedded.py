@@ -29,6 +29,7 @@ from services.retriever.stores._writer import Limits, Step, Writer
 
 MB = 1 << 20
 NAMED_IN_ERRORS = 20
+PURGED_AT_ONCE = 4096  # documents in one transaction, for which others wait
 PASSAGE_BYTES = 200  # of a passage's row beside its text and vector, about
 
 log = structlog.get_logger(__name__)
@@ -182,7 +183,7 @@ class EmbeddedStore:
                 continue  # the next group notes how far the index is; nobody waits for it
             if not noted:
                 self.record.set_checkpoint(identity, version, newest)
-            purged = self.record.purge(identity, oldest)
+            purged = self.record.purge(identity, oldest, PURGED_AT_ONCE)
             changed |= bool(purged) or not noted
         return changed
 

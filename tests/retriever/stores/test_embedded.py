@@ -133,6 +133,30 @@ def test_dead_rows_are_purged_once_no_reader_needs_them(folder: Path) -> None:
     assert rows() == 3
 
 
+def test_many_dead_are_purged_some_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.retriever.stores.embedded.PURGED_AT_ONCE", 3)
+    store = open_store(folder)
+    purged: list[int] = []
+    purge = store.record.purge
+
+    def counted(collection: int, generation: int, most: int = -1) -> int:
+        purged.append(purge(collection, generation, most))
+        return purged[-1]
+
+    store.record.purge = counted  # type: ignore[method-assign]
+
+    async def write() -> None:
+        await asyncio.gather(*(store.upsert(KEY, content(f"m{n}", ["passage"]), container="f") for n in range(10)))
+        await store.delete(KEY, "f")
+
+    asyncio.run(write())
+    store.writer.close()
+    assert sum(purged) == 10
+    assert max(purged) == 3
+    check(store, MODEL)
+    store.close()
+
+
 def test_a_second_process_on_the_same_files_is_refused(folder: Path) -> None:
     store = open_store(folder)
     with pytest.raises(SettingsError, match=r"Another retriever \(process \d+ on .*\) has .*: stop it"):
