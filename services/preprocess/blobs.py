@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import fsspec
 
@@ -60,9 +59,9 @@ class Blobs:
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(self.fs.rm_file, self._path(uri))
 
-    async def uris(self, min_age_s: float = 0.0) -> list[str]:
-        """Addresses of everything here, unfinished uploads included, last written ``min_age_s`` ago or more."""
-        return await asyncio.to_thread(self._uris, time.time() - min_age_s)
+    async def uris(self) -> list[str]:
+        """Addresses of everything here, unfinished uploads included."""
+        return await asyncio.to_thread(self._uris)
 
     def _put(self, source: IO[bytes], max_bytes: int) -> Blob:
         name = uuid.uuid4().hex
@@ -108,17 +107,11 @@ class Blobs:
             raise NotFound("The raw bytes of this document lie outside the blob store; send it again.")
         return path
 
-    def _uris(self, before: float) -> list[str]:
+    def _uris(self) -> list[str]:
         if not self.fs.exists(self.root):
             return []
-        found: dict[str, dict[str, Any]] = self.fs.find(self.root, detail=True)
-        return [self.fs.unstrip_protocol(path) for path, info in found.items() if written(info) <= before]
-
-
-def written(info: dict[str, Any]) -> float:
-    """When a file was last written, in seconds since the epoch; 0 where the store does not say."""
-    moment = info.get("mtime") or info.get("LastModified") or info.get("created") or 0.0
-    return float(moment.timestamp() if hasattr(moment, "timestamp") else moment)
+        self.fs.invalidate_cache(self.root)  # remote stores remember what they listed
+        return [self.fs.unstrip_protocol(path) for path in self.fs.find(self.root)]
 
 
 def sync_folder(folder: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import random
 
 import structlog
+from cachetools import LRUCache
 
 from ragline import context
 from ragline.broker import Broker, Consumer, Message, Poison, Unfinished
@@ -16,8 +17,11 @@ from services.preprocess.housekeeping import Housekeeping
 from services.preprocess.ingest import Ingest
 from services.preprocess.jobs import Work
 from services.preprocess.messages import QUEUE, unpacked
+from services.preprocess.record import Interrupted
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
+MAX_INTERRUPTIONS = 10
+MAX_NOTED = 10_000
 WAIT_S = 60.0  # in one go, for what is away: other messages of the same document wait behind this one
 
 log = structlog.get_logger(__name__)
@@ -26,8 +30,9 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Consumes the queue, ``concurrency`` documents at a time, each at most ``max_attempts`` times.
 
-    What is away (the retriever, the job store) is waited for and counts as no attempt. A message is in hand for
-    ``hold_s`` seconds at most, then it goes back and the work goes on where it was left.
+    What is away (the retriever, the job store) is waited for and counts as no attempt, unless the retriever
+    goes away again and again while it stores this very document. A message is in hand for ``hold_s`` seconds at
+    most, then it goes back and the work goes on where it was left.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Worker:
         self.consumer: Consumer | None = None
         self.chores: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
+        self.interruptions: LRUCache[tuple[str, int], int] = LRUCache(MAX_NOTED)
 
     async def start(self) -> None:
         """Consume and keep house until ``stop``."""
@@ -102,13 +108,27 @@ class Worker:
             try:
                 return await self.ingest.run(work, hold)
             except (Unavailable, Overloaded, TimedOut) as error:
-                if isinstance(error, TimedOut) and await self._record_answers():
-                    raise  # too slow for this document, not away
+                patience = patience or Hold(WAIT_S)
+                if await self._is_failure(error, work, patience):
+                    raise
                 log.warning("ingest waits", document=work.document.id, reason=error.detail)
                 asked_s = error.retry_after_s or 0.0
-            patience = patience or Hold(WAIT_S)
             await patience.pause(max(asked_s, jittered(pause_s)), self.stopping)
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+    async def _is_failure(self, error: RaglineError, work: Work, patience: Hold) -> bool:
+        """Whether what looks like something being away is this document's own failure."""
+        match error:
+            case TimedOut():  # too slow for this document, if it answers others
+                return await self._record_answers()
+            case Overloaded():  # passes, unless it is a limit of another kind
+                return patience.left_s <= WAIT_S / 2
+            case Interrupted():
+                name = (work.job.id, work.n)
+                self.interruptions[name] = self.interruptions.get(name, 0) + 1
+                return self.interruptions[name] > MAX_INTERRUPTIONS
+            case _:
+                return False
 
     async def _park(self, work: Work, reason: str) -> None:
         """Note that the attempts are used up; a job store that is away is waited for."""

@@ -52,11 +52,6 @@ async def test_an_upload_that_breaks_leaves_nothing(blobs: Blobs) -> None:
     assert await blobs.uris() == []
 
 
-async def test_only_what_is_old_enough_is_listed(blobs: Blobs) -> None:
-    await blobs.put(io.BytesIO(b"x"), 10)
-    assert await blobs.uris(min_age_s=3600) == []
-
-
 async def test_nothing_outside_the_store_is_read_or_removed(tmp_path: Path) -> None:
     blobs = Blobs(f"file://{tmp_path}/blobs")
     outside = tmp_path / "secret"

@@ -16,6 +16,8 @@ from ragline.errors import Overloaded, TimedOut, Unavailable
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.cut import CutDocument, Rejected
 from services.preprocess.messages import QUEUE, packed
+from services.preprocess.record import Interrupted
+from services.preprocess.worker import MAX_INTERRUPTIONS
 from tests.preprocess.world import World, retriever, world
 
 
@@ -43,7 +45,9 @@ async def emptied(here: World) -> None:
         await here.parts.jobs.open_jobs()
 
 
-@pytest.mark.parametrize("failure", [Overloaded("Full."), Unavailable("Away.", retry_after_s=0.01)])
+@pytest.mark.parametrize(
+    "failure", [Overloaded("Full.", retry_after_s=0.01), Unavailable("Away.", retry_after_s=0.01)]
+)
 async def test_what_is_away_is_waited_for_and_counts_as_no_attempt(
     here: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
@@ -83,6 +87,41 @@ async def test_what_waits_for_long_goes_back_to_the_queue_and_is_no_dead_letter(
     job = await here.ended(await here.send(("a", "One.")))
     assert (job["state"], len(tries)) == ("done", 5)
     assert await here.opened.broker.dead_letters(QUEUE) == []
+
+
+async def test_an_overload_that_does_not_pass_is_a_failure(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.preprocess.worker.WAIT_S", 0.1)
+    monkeypatch.setattr("services.preprocess.worker.FIRST_PAUSE_S", 0.01)
+
+    async def full(_: object) -> None:
+        raise Overloaded("There are too many collections (RETRIEVER_MAX_COLLECTIONS).", retry_after_s=0.01)
+
+    monkeypatch.setattr(here.parts.record, "upsert", full)
+    await here.worker.start()
+    job = await here.ended(await here.send(("a", "One.")))
+    assert (job["state"], job["errors"][0]["reason"]) == (
+        "failed",
+        "There are too many collections (RETRIEVER_MAX_COLLECTIONS).",
+    )
+
+
+async def test_a_document_that_ends_the_retriever_is_given_up(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.preprocess.worker.FIRST_PAUSE_S", 0.0)
+    upsert, stored = here.parts.record.upsert, []
+
+    async def crash(request: pb.UpsertRequest) -> pb.UpsertResponse:
+        stored.append(request.document.id)
+        if request.document.id == "deadly":
+            raise Interrupted("The retriever does not answer.", retry_after_s=0)
+        return await upsert(request)
+
+    monkeypatch.setattr(here.parts.record, "upsert", crash)
+    await here.worker.start()
+    job = await here.ended(await here.send(("deadly", "One."), ("a", "Two.")))
+    assert (job["state"], [error["document_id"] for error in job["errors"]]) == ("done", ["deadly"])
+    assert stored.count("deadly") == MAX_INTERRUPTIONS + here.worker.max_attempts
 
 
 async def test_a_worker_that_stops_waits_for_nothing(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +251,7 @@ async def test_a_clock_that_jumps_changes_nothing(here: World, monkeypatch: pyte
         return time.time() + dice.uniform(-10, 10) * 365 * 86_400
 
     clock = SimpleNamespace(time=jumping, monotonic=time.monotonic)
-    for module in ("intake", "blobs", "housekeeping", "job_stores._sql"):
+    for module in ("intake", "housekeeping", "job_stores._sql"):
         monkeypatch.setattr(f"services.preprocess.{module}.time", clock)
     monkeypatch.setattr(here.opened.broker, "clock", jumping)
     here.worker.housekeeping.orphan_age_s = 3600.0
