@@ -45,11 +45,9 @@ async def emptied(here: World) -> None:
         await here.parts.jobs.open_jobs()
 
 
-@pytest.mark.parametrize(
-    "failure", [Overloaded("Full.", retry_after_s=0.01), Unavailable("Away.", retry_after_s=0.01)]
-)
+@pytest.mark.parametrize("kind", [Overloaded, Unavailable])
 async def test_what_is_away_is_waited_for_and_counts_as_no_attempt(
-    here: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    here: World, monkeypatch: pytest.MonkeyPatch, kind: type[Overloaded | Unavailable]
 ) -> None:
     monkeypatch.setattr("services.preprocess.worker.FIRST_PAUSE_S", 0.01)
     upsert, tries = here.parts.record.upsert, []
@@ -57,7 +55,7 @@ async def test_what_is_away_is_waited_for_and_counts_as_no_attempt(
     async def away(request: pb.UpsertRequest) -> pb.UpsertResponse:
         tries.append(request.document.id)
         if len(tries) < 6:
-            raise failure
+            raise kind("Not now.", retry_after_s=0.01)
         return await upsert(request)
 
     monkeypatch.setattr(here.parts.record, "upsert", away)
