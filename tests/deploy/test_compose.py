@@ -80,7 +80,7 @@ def test_addresses_and_urls_lead_to_services(name: str) -> None:
         if variable.endswith("_ADDRESS"):
             host, _, port = value.partition(":")
             assert int(port) == GRPC_PORTS[host], variable
-        elif variable.endswith("_URL") and not value.startswith("file:"):
+        elif variable.endswith("_URL") and not value.startswith(("file:", "memory:")):
             host = urlsplit(value).hostname or ""
             assert host in SERVICES, variable
             assert set(SERVICES[host]["networks"]) & set(SERVICES[name]["networks"])
