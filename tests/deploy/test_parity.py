@@ -110,7 +110,8 @@ def test_the_overlays_set_the_same(dev: Cluster, name: str) -> None:
 
 def names(cluster: Cluster, name: str) -> set[str]:
     """Every variable that a container is given by name, those out of Secrets too."""
-    return {entry["name"] for entry in container(cluster.workload(name)).get("env", [])} | cluster.environment(name).keys()
+    own = container(cluster.workload(name)).get("env", [])
+    return {entry["name"] for entry in own} | cluster.environment(name).keys()
 
 
 def test_what_both_leave_to_defaults_is_the_same(dev: Cluster) -> None:
