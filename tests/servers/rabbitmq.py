@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -58,7 +59,9 @@ class RabbitmqServer:
             "ERL_CRASH_DUMP": str(folder / "crash"),
             "RABBITMQ_ALLOW_INPUT": "1",  # the script becomes the server: one process to signal
         }
+        self.epmd_port = epmd
         self.epmd: subprocess.Popen[bytes] | None = None
+        self.watcher: subprocess.Popen[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -95,9 +98,10 @@ class RabbitmqServer:
             f"listeners.tcp.default = {HOST}:{self.port}\ndisk_free_limit.absolute = 50MB\n{self.config}\n"
         )
         with (self.folder / "out").open("ab") as out:
-            # In the foreground, so that it ends with the node; the server would leave its own behind.
-            epmd = shutil.which("epmd", path=PATH) or "epmd"
-            self.epmd = subprocess.Popen([epmd], env=self.environment, stdout=out, stderr=out)
+            # In the foreground, so that it ends with the node; the server would start one that stays behind.
+            program = shutil.which("epmd", path=PATH) or "epmd"
+            self.epmd = subprocess.Popen([program], env=self.environment, stdout=out, stderr=out)
+            self.wait_for_epmd()
             self.process = subprocess.Popen(
                 [f"{PROGRAMS}/rabbitmq-server", "-noinput"],
                 env=self.environment,
@@ -106,6 +110,19 @@ class RabbitmqServer:
                 stderr=out,
                 start_new_session=True,
             )
+        # Should the tests be killed, its input ends, and it ends the two.
+        script = f"cat > /dev/null; kill -KILL -- -{self.process.pid}; kill -KILL {self.epmd.pid}"
+        self.watcher = subprocess.Popen(
+            ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def wait_for_epmd(self) -> None:
+        """Wait until names can be registered: without, the server starts a daemon of its own."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.epmd_port), timeout=1):
+                return
+            time.sleep(0.01)
 
     def answers(self) -> bool:
         """Whether clients can connect."""
@@ -147,7 +164,11 @@ class RabbitmqServer:
             os.killpg(self.process.pid, number)
 
     def reap(self) -> None:
-        """Wait for the end of what was told to end."""
+        """Wait for the end of what was told to end, and end what served it."""
+        if self.watcher is not None:
+            self.watcher.kill()
+            self.watcher.communicate()
+            self.watcher = None
         if self.process is not None:
             self.process.wait(STOP_S)
             self.process = None
