@@ -111,7 +111,7 @@ class RabbitmqServer:
                 start_new_session=True,
             )
         # Should the tests be killed, its input ends, and it ends the two.
-        script = f"cat > /dev/null; kill -KILL -- -{self.process.pid}; kill -KILL {self.epmd.pid}"
+        script = f"cat > /dev/null; kill -s KILL -- -{self.process.pid}; kill -s KILL {self.epmd.pid}"
         self.watcher = subprocess.Popen(
             ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
