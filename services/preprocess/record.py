@@ -59,15 +59,18 @@ class Record:
         self.away = False  # since the last try
 
     async def number(self, count: int) -> int:
-        """The first of ``count`` numbers for writes that will wait in the queue; never fails.
+        """The first of ``count`` numbers for writes that will wait in the queue.
 
         While the retriever is away nobody gets a number from it, and its numbers follow the clock in
         microseconds: those of this process's clock come after all that it gave before, and before all that it
-        will give, as long as the clocks differ by less than ``wait_s``.
+        will give, as long as the clocks differ by less than ``wait_s``. Raises Unavailable or TimedOut where this
+        process has had no number yet, and so knows no bound that its clock must be ahead of.
         """
         try:
             first = await self.reserve(count)
         except (Unavailable, TimedOut) as error:
+            if not self.newest:
+                raise
             first = max(self.newest + 1, self.clock())
             log.warning("writes are numbered by the clock", reason=error.detail)
         self.newest = max(self.newest, first + count - 1)

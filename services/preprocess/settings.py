@@ -59,7 +59,7 @@ class Settings(settings.Settings):
 
     max_documents: int = Field(1000, ge=1, description="most documents in one request")
     max_document_mb: int = Field(32, ge=1, description="largest document, in MB")
-    worker_concurrency: int = Field(4, ge=1, description="documents that are ingested at a time")
+    worker_concurrency: int = Field(16, ge=1, description="documents that are ingested at a time")
     part_concurrency: int = Field(4, ge=1, description="documents of one JSONL or CSV file in hand at a time")
     max_attempts: int = Field(5, ge=1, description="times that a document is tried before it is given up")
     hold_s: float = Field(

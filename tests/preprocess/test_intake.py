@@ -116,8 +116,17 @@ async def test_documents_go_in_again_when_a_full_disk_has_room(
         assert await here.ids() == ["a", "b", "c"]
 
 
-async def test_without_a_retriever_documents_wait_in_the_queue(tmp_path: Path) -> None:
+async def test_who_never_met_the_retriever_takes_nothing_in(tmp_path: Path) -> None:
     async with world(tmp_path, "127.0.0.1:1") as here:
+        answer = await here.client.post("/documents", json={"documents": [{"text": "x"}]})
+        assert (answer.status_code, answer.json()["status"], answer.headers["retry-after"]) == (503, 503, "5")
+        assert await here.parts.blobs.uris() == []
+        assert await here.opened.broker.depth(QUEUE) == 0
+
+
+async def test_without_the_retriever_documents_wait_in_the_queue(tmp_path: Path) -> None:
+    async with world(tmp_path, "127.0.0.1:1") as here:
+        here.parts.record.newest = 1  # it has been there before
         for name in ("a", "b"):
             answer = await here.client.post("/documents", json={"documents": [{"id": name, "text": "x"}]})
             assert answer.status_code == 202
@@ -132,7 +141,7 @@ async def test_numbers_of_the_clock_come_between_those_of_the_retriever(tmp_path
         world(tmp_path / "away", "127.0.0.1:1") as away,
     ):
         record = away.parts.record
-        before = await there.parts.record.reserve(3) + 2
+        before = record.newest = await there.parts.record.reserve(3) + 2
         between = [await record.number(2) for _ in range(3)]
         record.clock = lambda: before
         between.append(await record.number(2))
