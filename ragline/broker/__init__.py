@@ -120,7 +120,7 @@ class Broker(Protocol):
 def open(url: str) -> Broker:  # noqa: A001 - read as ragline.broker.open
     """The broker that a URL names; it is reached when it is first used, not now.
 
-    ``sqlite:///path/to/queue.db?max_messages=100000`` or ``amqp://user:password@host:5672/vhost?max_attempts=5``.
+    ``sqlite:///path/to/queue.db?max_messages=100000`` or ``amqp://login@host:5672/vhost?max_attempts=5``.
     Raises SettingsError for an unknown scheme or a bad option.
     """
     location = parse(url, tuple(BACKENDS))

@@ -38,7 +38,7 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the URL
     prefix: Prefix = Policy.prefix,
     cafile: str = "",
 ) -> Broker:
-    """``amqp://user:password@host:5672/vhost?max_attempts=5&prefix=staging-``, or amqps with ``cafile``."""
+    """``amqp://login@host:5672/vhost?max_attempts=5&prefix=staging-``, or amqps with ``cafile``."""
     policy = Policy(
         max_messages=max_messages,
         max_attempts=max_attempts,
@@ -61,7 +61,7 @@ def address(url: str) -> URL:
     if not named:
         raise SettingsError(
             f"the {parts.scheme}:// URL of the broker names no host and port; "
-            f"write {parts.scheme}://user:password@host:5672/vhost, special characters as %40 and the like."
+            f"write {parts.scheme}://login@host:5672/vhost, special characters as %40 and the like."
         )
     return URL(url).with_query(heartbeat=str(Policy.heartbeat_s))
 

@@ -21,7 +21,7 @@ from ragline.broker._amqp_messages import Letter
 from ragline.broker._amqp_queues import Policy
 from ragline.broker._amqp_session import Session
 from ragline.broker.amqp import AmqpBroker, address
-from ragline.errors import Overloaded, TooLarge
+from ragline.errors import Overloaded, TooLarge, Unavailable
 from ragline.settings import SettingsError
 from tests.ragline.broker.contract import (
     QUEUE,
@@ -34,7 +34,9 @@ from tests.ragline.broker.contract import (
     until_depth,
     until_empty,
 )
-from tests.servers.rabbitmq import RabbitmqServer
+from tests.servers.rabbitmq import USER, RabbitmqServer
+
+HIDDEN = "hush"
 
 
 @pytest.fixture
@@ -355,15 +357,22 @@ async def test_deep_in_the_queue_a_prefix_keeps_suites_apart(rabbitmq_server: Ra
     ("url", "sentence"),
     [
         ("amqp://", "names no host"),
-        ("amqp://user:hush@host:port/", "names no host and port"),
-        ("amqp://user:hush@host?retries=3", "no option 'retries'"),
-        ("amqp://user:hush@host?max_attempts=0", "max_attempts"),
-        ("amqp://user:hush@host?prefix=a/b", "prefix"),
-        ("amqp://user:hush@host?prefix=a&prefix=b", "twice"),
-        ("amqps://user:hush@host?cafile=/no/such.pem", "cafile"),
+        ("amqp://LOGIN@host:port/", "names no host and port"),
+        ("amqp://LOGIN@host?retries=3", "no option 'retries'"),
+        ("amqp://LOGIN@host?max_attempts=0", "max_attempts"),
+        ("amqp://LOGIN@host?prefix=a/b", "prefix"),
+        ("amqp://LOGIN@host?prefix=a&prefix=b", "twice"),
+        ("amqps://LOGIN@host?cafile=/no/such.pem", "cafile"),
     ],
 )
 def test_a_bad_url_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence) as caught:
-        brokers.open(url)
-    assert "hush" not in str(caught.value)
+        brokers.open(url.replace("LOGIN", f"user:{HIDDEN}"))
+    assert HIDDEN not in str(caught.value)
+
+
+async def test_a_wrong_password_is_told_apart(rabbitmq_server: RabbitmqServer) -> None:
+    broker = brokers.open(rabbitmq_server.url.replace(f":{USER}@", ":wrong@"))
+    with pytest.raises(Unavailable, match="refuses the login"):
+        await broker.depth(QUEUE)
+    await broker.close()

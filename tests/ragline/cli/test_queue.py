@@ -13,6 +13,7 @@ from tests.ragline.broker.contract import Inbox, until
 from tests.ragline.cli.conftest import Said, Shell
 
 pytestmark = pytest.mark.stack
+HIDDEN = "hush"
 
 
 @pytest.fixture(params=["sqlite", "amqp"])
@@ -132,11 +133,11 @@ def test_looking_makes_no_queue(nobody: Shell) -> None:
     [
         (["list", "--queue", "embed"], "there are ingest and batch"),
         (["list", "--broker-url", "kafka://x"], "amqp://"),
-        (["list", "--broker-url", "amqp://me:hush@127.0.0.1:1/"], "does not answer"),
+        (["list", "--broker-url", f"amqp://me:{HIDDEN}@127.0.0.1:1/"], "does not answer"),
     ],
 )
 def test_what_is_wrong_is_told(nobody: Shell, words: list[str], sentence: str) -> None:
     said = nobody.run("queue", *words, RAGLINE_LOG_LEVEL="error")
     assert said.status == 1
     assert sentence in said.err
-    assert "hush" not in said.err
+    assert HIDDEN not in said.err
