@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.generator.batches.intake import QUEUE as BATCH
+from services.generator.batches.manifest import QUEUE as BATCH
 from services.preprocess.messages import QUEUE as INGEST
 from tests.deploy.cluster import KEDA, WORKERS, Cluster, Document, container
 

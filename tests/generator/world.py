@@ -134,6 +134,21 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
     ) -> retriever_pb2.ListDocumentsResponse:
         raise Unsupported("This shelf is read only.")
 
+    async def Reserve(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.ReserveRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.ReserveResponse:
+        raise Unsupported("This shelf is read only.")
+
+    async def Settle(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.SettleRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.SettleResponse:
+        raise Unsupported("This shelf is read only.")
+
+    async def KnownUris(  # noqa: N802 - gRPC's name
+        self, request: retriever_pb2.KnownUrisRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> retriever_pb2.KnownUrisResponse:
+        raise Unsupported("This shelf is read only.")
+
     def add(self, server: grpc.aio.Server) -> Sequence[str]:
         retriever_pb2_grpc.add_RetrieverServicer_to_server(self, server)
         return ["ragline.v1.Retriever"]
