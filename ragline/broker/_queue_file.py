@@ -192,10 +192,14 @@ def remove(db: sqlite3.Connection, seq: int) -> None:
 
 
 def postpone(db: sqlite3.Connection, seq: int, due: float, *, counted: bool) -> None:
-    """Take a message out of its consumer's hands until ``due``; whether this was an attempt is ``counted``."""
+    """Take a message out of its consumer's hands until ``due``; whether this was an attempt is ``counted``.
+
+    What was no failed attempt has got further: the deaths before it do not count any more either.
+    """
     db.execute(
-        "UPDATE message SET state = ?, owner = NULL, due = ?, attempts = attempts - ? WHERE seq = ?",
-        (WAITING, due, 0 if counted else 1, seq),
+        "UPDATE message SET state = ?, owner = NULL, due = ?, attempts = attempts - ?, deaths = deaths * ?"
+        " WHERE seq = ?",
+        (WAITING, due, not counted, counted, seq),
     )
 
 

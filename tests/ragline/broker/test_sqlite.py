@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragline import broker as brokers
-from ragline.broker import Message, NewMessage
+from ragline.broker import Message, NewMessage, Unfinished
 from ragline.broker import _queue_file as file
 from ragline.broker.sqlite import Policy, SqliteBroker
 from ragline.errors import Overloaded, TooLarge
 from ragline.settings import SettingsError
-from tests.ragline.broker.contract import QUEUE, BrokerContract, Inbox, MakeUrl, letters, until_empty
+from tests.ragline.broker.contract import QUEUE, BrokerContract, Inbox, MakeUrl, letters, until, until_empty
 
 
 class TestSqliteBroker(BrokerContract):
@@ -158,6 +158,24 @@ async def test_a_message_that_outlives_too_many_consumers_is_parked(tmp_path: Pa
     assert left == 0
     assert [letter.attempts for letter in dead] == [3]
     assert "died 3 times" in dead[0].reason
+
+
+async def test_deaths_before_progress_do_not_count(broker: SqliteBroker) -> None:
+    calls: list[int] = []
+
+    async def unfinished(message: Message) -> None:
+        calls.append(message.attempt)
+        raise Unfinished
+
+    await broker.publish(QUEUE, letters("big"))
+    await broker.step(lambda db: db.execute("UPDATE message SET deaths = 7"))
+    await broker.consume(QUEUE, unfinished, concurrency=1)
+
+    async def is_postponed() -> bool:
+        return await row(broker, "state, attempts, deaths") == (file.WAITING, 0, 0)
+
+    await until(is_postponed)
+    assert calls == [1]
 
 
 async def test_what_could_never_fit_is_refused_as_too_large(tmp_path: Path) -> None:
