@@ -23,17 +23,8 @@ from ragline.broker._amqp_session import Session
 from ragline.broker.amqp import AmqpBroker, address
 from ragline.errors import Overloaded, TooLarge, Unavailable
 from ragline.settings import SettingsError
-from tests.ragline.broker.contract import (
-    QUEUE,
-    BrokerContract,
-    Inbox,
-    MakeUrl,
-    letters,
-    until,
-    until_dead,
-    until_depth,
-    until_empty,
-)
+from tests.ragline.broker.contract import BrokerContract
+from tests.ragline.broker.inbox import QUEUE, Inbox, MakeUrl, letters, until, until_dead, until_depth, until_empty
 from tests.servers.rabbitmq import USER, RabbitmqServer
 
 HIDDEN = "hush"

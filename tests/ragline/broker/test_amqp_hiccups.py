@@ -11,7 +11,7 @@ from ragline import broker as brokers
 from ragline.broker import Message, Unfinished
 from ragline.broker.amqp import AmqpBroker
 from ragline.errors import Unavailable
-from tests.ragline.broker.contract import QUEUE, Inbox, MakeUrl, letters, until, until_empty
+from tests.ragline.broker.inbox import QUEUE, Inbox, MakeUrl, letters, until, until_empty
 from tests.servers.rabbitmq import RabbitmqServer
 
 pytestmark = pytest.mark.stack

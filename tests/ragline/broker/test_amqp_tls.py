@@ -9,7 +9,7 @@ import pytest
 
 from ragline import broker as brokers
 from ragline.errors import Unavailable
-from tests.ragline.broker.contract import QUEUE, Inbox, letters
+from tests.ragline.broker.inbox import QUEUE, Inbox, letters
 from tests.servers.fixtures import require
 from tests.servers.rabbitmq import USER, RabbitmqServer
 from tests.suite import free_ports

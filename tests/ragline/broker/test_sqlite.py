@@ -18,7 +18,8 @@ from ragline.broker import _queue_file as file
 from ragline.broker.sqlite import Policy, SqliteBroker
 from ragline.errors import Overloaded, TooLarge
 from ragline.settings import SettingsError
-from tests.ragline.broker.contract import QUEUE, BrokerContract, Inbox, MakeUrl, letters, until, until_empty
+from tests.ragline.broker.contract import BrokerContract
+from tests.ragline.broker.inbox import QUEUE, Inbox, MakeUrl, letters, until, until_empty
 
 
 class TestSqliteBroker(BrokerContract):

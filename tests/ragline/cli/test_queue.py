@@ -9,7 +9,7 @@ import pytest
 
 from ragline import broker as brokers
 from ragline.broker import Broker, Message, NewMessage, Poison
-from tests.ragline.broker.contract import Inbox, until
+from tests.ragline.broker.inbox import Inbox, until
 from tests.ragline.cli.conftest import Said, Shell
 
 pytestmark = pytest.mark.stack
