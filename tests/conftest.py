@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
 from tests.servers.fixtures import (
+    faketime,
     nginx_installed,
     rabbitmq_installed,
     rabbitmq_server,
@@ -18,7 +19,14 @@ from tests.servers.fixtures import (
 from tests.suite import Suite
 
 # Fixtures that live elsewhere.
-__all__ = ["nginx_installed", "rabbitmq_installed", "rabbitmq_server", "redis_installed", "redis_server"]
+__all__ = [
+    "faketime",
+    "nginx_installed",
+    "rabbitmq_installed",
+    "rabbitmq_server",
+    "redis_installed",
+    "redis_server",
+]
 
 # A slow or busy machine is no fault of the code under test.
 hypothesis_settings.register_profile("ragline", deadline=None)

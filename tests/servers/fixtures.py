@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +22,11 @@ def require(program: str, package: str, path: str | None = None) -> None:
     """Skip the test where the program is not installed, or fail it where all servers are required."""
     if shutil.which(program, path=path):
         return
-    reason = f"{program} is not installed; apt-get install {package}"
+    missing(f"{program} is not installed; apt-get install {package}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test, or fail it where nothing may be missing."""
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -59,3 +65,12 @@ def rabbitmq_server(
 def nginx_installed() -> None:
     """For tests that start an NGINX of their own."""
     require(NGINX, "nginx", f"{os.environ['PATH']}:{SBIN}")
+
+
+@pytest.fixture(scope="session")
+def faketime() -> str:
+    """The library that gives the programs it is preloaded into a clock that can be set."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        missing("libfaketime is not installed; apt-get install libfaketime")
+    return str(found[0])

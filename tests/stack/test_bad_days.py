@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,3 +214,29 @@ def test_rabbitmq_is_away_at_the_start(
         with Load(spread) as load:
             load.wait_for(answers=5, jobs=3)
         load.check()
+
+
+def test_the_clock_jumps(
+    tmp_path: Path, minilm: Path, redis_installed: None, rabbitmq_installed: None, faketime: str
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    environment = {
+        "LD_PRELOAD": faketime,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with Spread(tmp_path / "spread", {"generator-worker": 0}, environment) as spread:
+        assert spread.put([KNOWN])["state"] == "done"
+        began = time.time()
+        with Load(spread) as load:
+            for jump in ("+1d", "-2d", "+0"):
+                clock.write_text(jump)
+                load.wait_for(answers=6, jobs=4)
+        load.check()
+        jobs = [spread.job(job) for job in load.jobs]
+    assert {job["state"] for job in jobs} == {"done"}
+    written = [job["created_at"] - began for job in jobs]
+    assert max(written) > 80_000  # the clock did jump
+    assert min(written) < -150_000
