@@ -21,17 +21,36 @@ SERVICES = ("PREPROCESS", "RETRIEVER", "RERANKER", "GENERATOR")
 START_S = 120.0
 STOP_S = 30.0
 PORTS = range(15_000, 30_000)
+SHARES = 12
+GIVEN: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, from below those that the system gives to whoever connects next."""
+    """Ports that were free a moment ago, from below those that the system gives to whoever connects next.
+
+    None is given out twice by one process, nor by two that run tests side by side: each has a share of its own.
+    """
     ports: list[int] = []
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    own = share()
+    for port in random.SystemRandom().sample(own, len(own)):
+        if port in GIVEN:
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             ports.append(port)
         if len(ports) == count:
+            GIVEN.update(ports)
             return ports
     raise OSError(f"there are no {count} free ports")
+
+
+def share() -> range:
+    """The ports of this worker of pytest-xdist, or all of them without one."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        return PORTS
+    size = len(PORTS) // SHARES
+    first = PORTS.start + int(worker.removeprefix("gw")) % SHARES * size
+    return range(first, first + size)
 
 
 class Suite:

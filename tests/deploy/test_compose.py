@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,9 @@ def test_every_variable_has_a_default_and_a_place_in_the_example() -> None:
 
 def compose_program() -> list[str]:
     """How Compose is called here; empty where it is not installed."""
-    if alone := shutil.which("docker-compose"):
+    if alone := shutil.which(
+        "docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    ):
         return [alone]
     docker = shutil.which("docker")
     if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:

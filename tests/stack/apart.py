@@ -33,10 +33,14 @@ class Apart:
 
     def __enter__(self) -> Apart:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for process in self.processes.values():
-            process.start()
-        for process in self.processes.values():
-            process.wait_for(200)
+        try:
+            for process in self.processes.values():
+                process.start()
+            for process in self.processes.values():
+                process.wait_for(200)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -76,3 +76,10 @@ class ServiceProcess:
                     return answer
             time.sleep(0.05)
         raise TimeoutError(f"{self.name} did not come to {status}:\n{self.log[-3000:]}")
+
+    def wait_for_log(self, text: str) -> None:
+        """Until it has written ``text``: a line may come after the answer that it is about."""
+        deadline = time.monotonic() + STOP_S
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{self.name} never wrote {text!r}:\n{self.log[-3000:]}"
+            time.sleep(0.02)

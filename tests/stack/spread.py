@@ -103,6 +103,15 @@ class Spread:
 
     def __enter__(self) -> Spread:
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready."""
         self.redis.start()
         if self.rabbitmq_is_up:
             self.rabbitmq.launch()
@@ -111,7 +120,6 @@ class Spread:
         for name, process in self.processes.items():
             if self.rabbitmq_is_up or "-worker-" not in name:
                 process.wait_for(200)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
