@@ -8,16 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from tests.servers.nginx import HOST, wait_until
+from tests.servers.started import Started
 from tests.suite import free_ports
 
 
-class Replica:
+class Replica(Started):
     """A service on a port of its own; a context manager that ends it."""
 
     def __init__(self, folder: Path, name: str = "replica", port: int = 0) -> None:
@@ -26,15 +25,6 @@ class Replica:
         self.port = port or free_ports(1)[0]
         self.address = f"{HOST}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     def start(self) -> None:
         """Start it and wait until it answers."""

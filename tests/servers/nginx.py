@@ -10,11 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from tests.servers.started import Started
 from tests.suite import free_ports
 
 PROGRAM = "nginx"
@@ -25,7 +25,7 @@ START_S = 20.0
 SBIN = "/usr/sbin:/sbin"
 
 
-class Nginx:
+class Nginx(Started):
     """The door in front of ``upstreams`` (service: addresses as ``host:port``); a context manager that ends it.
 
     ``variables`` are settings of nginx/settings.env. Addresses are found as in production, by asking for names
@@ -67,15 +67,6 @@ class Nginx:
         self.user: int | None = None  # who it is started as; None: whoever runs the test
         self.process: subprocess.Popen[bytes] | None = None
         self.name(upstreams or {})
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     def resolver(self) -> Path:
         """The command that answers what a name stands for."""

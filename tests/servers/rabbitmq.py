@@ -10,9 +10,8 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.servers.started import Started
 from tests.suite import free_ports
 
 # Before Debian's wrappers of the same names, which change user and folder when root calls them.
@@ -27,7 +26,7 @@ HELLO = b"AMQP\x00\x00\x09\x01"
 ERLANG = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
 
 
-class RabbitmqServer:
+class RabbitmqServer(Started):
     """``rabbitmq-server`` on a port of its own, with its files in ``folder``; a context manager that ends it.
 
     ``config`` are lines for its rabbitmq.conf, ``erlang`` arguments for what has no line there, ``plugins`` what
@@ -63,15 +62,6 @@ class RabbitmqServer:
         self.epmd: subprocess.Popen[bytes] | None = None
         self.watcher: subprocess.Popen[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     @property
     def log(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.started import Started
 from tests.suite import free_ports
 
 PROGRAM = "redis-server"
@@ -19,7 +20,7 @@ START_S = 20.0
 CLUSTER_BUS = 10_000  # a cluster node also listens this far above its port
 
 
-class RedisServer:
+class RedisServer(Started):
     """``redis-server`` on a port of its own, with its files in ``folder``; a context manager that ends it.
 
     ``options`` are directives of its configuration, such as ``{"requirepass": "x"}``. It keeps what it holds over
@@ -34,15 +35,6 @@ class RedisServer:
         self.url = f"redis://{HOST}:{self.port}"
         self.options = {"appendonly": "yes" if keep else "no", **(options or {})}
         self.process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with its log when it does not."""
