@@ -14,6 +14,7 @@ from ragline import context
 from ragline.errors import NotFound, TimedOut, TooLarge, Unavailable
 from ragline.grpc_client import call
 from ragline.grpc_server import EXTRA_KEY
+from ragline.sequence import microseconds
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 
@@ -23,11 +24,6 @@ AGAIN_S = 0.25
 RETRY_AFTER_S = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-def microseconds() -> int:
-    """Since the epoch, by the wall clock."""
-    return time.time_ns() // 1_000
 
 
 class Interrupted(Unavailable):
@@ -55,7 +51,7 @@ class Record:
         self.max_message_mb = max_message_mb
         self.wait_s = wait_s
         self.clock = clock
-        self.newest = 0  # of the numbers that were given out here
+        self.newest = 0  # of the numbers of writes and deletes here
         self.away = False  # since the last try
 
     async def number(self, count: int) -> int:
@@ -72,8 +68,8 @@ class Record:
             if not self.newest:
                 raise
             first = max(self.newest + 1, self.clock())
+            self.newest = first + count - 1
             log.warning("writes are numbered by the clock", reason=error.detail)
-        self.newest = max(self.newest, first + count - 1)
         return first
 
     async def reserve(self, count: int) -> int:
@@ -94,6 +90,7 @@ class Record:
                 await asyncio.sleep(AGAIN_S)
             else:
                 self.away = False
+                self.newest = max(self.newest, response.first + count - 1)
                 return response.first
 
     async def upsert(self, request: pb.UpsertRequest) -> pb.UpsertResponse:

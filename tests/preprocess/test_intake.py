@@ -150,6 +150,17 @@ async def test_numbers_of_the_clock_come_between_those_of_the_retriever(tmp_path
         assert between[-1] >= between[-2] + 2
 
 
+async def test_no_upload_is_numbered_below_a_delete_of_its_door(tmp_path: Path, address: str) -> None:
+    """However far behind the door's clock is when the retriever goes away."""
+    async with world(tmp_path, address) as here, world(tmp_path / "away", "127.0.0.1:1") as away:
+        record = here.parts.record
+        assert (await here.client.delete("/documents/gone")).status_code == 404
+        deleted = record.newest
+        assert deleted > 0
+        record.stub, record.clock = away.parts.record.stub, lambda: 0
+        assert await record.number(1) == deleted + 1
+
+
 async def test_without_a_queue_nothing_is_acknowledged(tmp_path: Path, address: str) -> None:
     [port] = free_ports(1)
     async with world(tmp_path, address, broker_url=f"amqp://guest:guest@127.0.0.1:{port}/") as here:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ragline.sequence import microseconds
 from services.retriever.stores import Key
 
 BLOCK = 1_000_000  # numbers made durable at a time, a second's worth: what a restart may skip
 PRUNED_AT_ONCE = 500
-
-
-def microseconds() -> int:
-    """Since the epoch, by the wall clock."""
-    return time.time_ns() // 1_000
 
 
 class Numbers:
