@@ -57,6 +57,17 @@ def on_read(refresh: Refresh) -> Callable[[], None]:
     return lambda: _refreshes.remove(refresh)
 
 
+def watch_queue(queue: str, depth: Callable[[str], Awaitable[int]]) -> Callable[[], None]:
+    """Show how many messages ``depth`` says wait in ``queue``, each time the page is made; returns its end."""
+    about = "Messages waiting, those for a retry included, and in hand of this process."
+    waiting = gauge("ragline_queue_depth", about, ("queue",)).labels(queue)
+
+    async def refresh() -> None:
+        waiting.set(await depth(queue))
+
+    return on_read(refresh)
+
+
 async def page(accept: str = "") -> tuple[bytes, str]:
     """Everything counted, and its media type; a value that cannot be asked for in time stays as it was."""
     made(ProcessMetrics, "process", "", ())

@@ -12,14 +12,14 @@ from fastapi import APIRouter
 
 import ragline.broker
 import ragline.cache
-from ragline import backends, grpc_client, service, threads
+from ragline import backends, grpc_client, metrics, service, threads
 from ragline.broker import Broker
 from ragline.cache import Cache
 from ragline.http.ready import Check
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
-from services.preprocess import api, api_embed, figures, job_stores
+from services.preprocess import api, api_embed, job_stores
 from services.preprocess.blobs import Blobs
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.cut import CutOptions
@@ -31,6 +31,7 @@ from services.preprocess.housekeeping import Housekeeping
 from services.preprocess.ingest import Ingest, Parts
 from services.preprocess.intake import Intake
 from services.preprocess.limits import Limits
+from services.preprocess.messages import QUEUE
 from services.preprocess.pipeline import pipeline_hash
 from services.preprocess.record import Record
 from services.preprocess.rpc import PreprocessRpc
@@ -67,7 +68,7 @@ async def build(settings: Settings) -> Service:
         return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
     async def start() -> None:
-        closing.callback(figures.watch_queue(opened.broker))
+        closing.callback(metrics.watch_queue(QUEUE, opened.broker.depth))
         await embedding.start()
         if worker:
             await opened.parts.sandbox.start()

@@ -11,10 +11,9 @@ from typing import Any
 import orjson
 import structlog
 
-from ragline import context
+from ragline import context, metrics
 from ragline.broker import Broker, Consumer, DeadLetter, Message, Poison, Unfinished
 from ragline.errors import NotFound, RaglineError, Unavailable
-from services.generator.batches import figures
 from services.generator.batches.manifest import ID, QUEUE, QUEUED, REMOVED, created_at, tenant_of
 from services.generator.batches.work import Tools, Work
 
@@ -46,7 +45,7 @@ class Worker:
 
     async def start(self) -> None:
         """Consume until ``stop``, as soon as the queue can be had; a queue that is away holds nobody up."""
-        self.unwatch = figures.watch_queue(self.broker)
+        self.unwatch = metrics.watch_queue(QUEUE, self.broker.depth)
         self.tasks = [asyncio.create_task(self._consume()), asyncio.create_task(self._keep_house_for_ever())]
 
     async def stop(self) -> None:

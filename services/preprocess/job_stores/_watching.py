@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,31 @@ AGAIN_S = 1.0
 SETTLE_S = 0.05  # changes closer together than this reach a listener as one
 
 T = TypeVar("T")
+
+
+class Listeners:
+    """Who follows which job in this process; each also looks every ``refresh_s``, for changes made elsewhere."""
+
+    def __init__(self, refresh_s: float) -> None:
+        self.refresh_s = refresh_s
+        self.by_job: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def tell(self, job_id: str) -> None:
+        """The job has changed."""
+        for listener in self.by_job.get(job_id, ()):
+            listener.set()
+
+    async def follow(self, store: JobStore, tenant: str, job_id: str) -> AsyncIterator[Job]:
+        """The job now and after each change."""
+        changed = asyncio.Event()
+        self.by_job[job_id].add(changed)
+        try:
+            async for job in watch(store, tenant, job_id, lambda: news(changed, self.refresh_s)):
+                yield job
+        finally:
+            self.by_job[job_id].discard(changed)
+            if not self.by_job[job_id]:
+                del self.by_job[job_id]
 
 
 async def watch(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,8 +15,9 @@ from redis.exceptions import NoScriptError, RedisError
 from ragline import redis_client
 from ragline.errors import NotFound, Unavailable
 from ragline.redis_client import Server
-from services.preprocess.job_stores import MAX_OPEN_JOBS, JobStore, Parts, _watching
+from services.preprocess.job_stores import MAX_OPEN_JOBS, JobStore, Parts
 from services.preprocess.job_stores._lua import CODES, PROGRAM, STATES
+from services.preprocess.job_stores._watching import Listeners
 from services.preprocess.jobs import OPEN, Head, Job, JobError, NewDocument, State, Work
 
 REFRESH_S = 0.25  # a listener asks this often whether another process has changed the job
@@ -44,7 +43,7 @@ class RedisJobs:
     def __init__(self, server: Server, ttl_s: float) -> None:
         self.server = server
         self.ttl_s = ttl_s
-        self.listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.listeners = Listeners(REFRESH_S)
 
     async def create(self, head: Head, documents: Sequence[NewDocument]) -> None:
         """See JobStore."""
@@ -76,17 +75,9 @@ class RedisJobs:
             raise NotFound(f"There is no job {job_id!r}; finished jobs are forgotten after a while.")
         return job_of(job_id, head, errors)
 
-    async def watch(self, tenant: str, job_id: str) -> AsyncIterator[Job]:
+    def watch(self, tenant: str, job_id: str) -> AsyncIterator[Job]:
         """See JobStore."""
-        changed = asyncio.Event()
-        self.listeners[job_id].add(changed)
-        try:
-            async for job in _watching.watch(self, tenant, job_id, lambda: _watching.news(changed, REFRESH_S)):
-                yield job
-        finally:
-            self.listeners[job_id].discard(changed)
-            if not self.listeners[job_id]:
-                del self.listeners[job_id]
+        return self.listeners.follow(self, tenant, job_id)
 
     async def cancel(self, tenant: str, job_id: str) -> None:
         """See JobStore."""
@@ -166,8 +157,7 @@ class RedisJobs:
                 result, index = await client.eval(PROGRAM, 1, self._base(head.id), *arguments)
             if index:
                 await (client.sadd if index > 0 else client.srem)(self._index, head.id)
-        for listener in self.listeners.get(head.id, ()):
-            listener.set()
+        self.listeners.tell(head.id)
         return result
 
     async def _forget_write(self, work: Work) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from ragline.errors import NotFound
-from services.preprocess.job_stores import MAX_OPEN_JOBS, JobStore, Parts, _schema, _sql, _watching
+from services.preprocess.job_stores import MAX_OPEN_JOBS, JobStore, Parts, _schema, _sql
 from services.preprocess.job_stores._database import Database
+from services.preprocess.job_stores._watching import Listeners
 from services.preprocess.jobs import Head, Job, NewDocument, State, Work
 
 REFRESH_S = 1.0  # a listener looks again this often, for changes made by another process
@@ -31,7 +30,7 @@ class SqliteJobs:
 
     def __init__(self, path: Path) -> None:
         self.db = Database(path, _schema.prepare)
-        self.listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.listeners = Listeners(REFRESH_S)
 
     async def create(self, head: Head, documents: Sequence[NewDocument]) -> None:
         """See JobStore."""
@@ -44,17 +43,9 @@ class SqliteJobs:
             raise NotFound(f"There is no job {job_id!r}; finished jobs are forgotten after a while.")
         return job
 
-    async def watch(self, tenant: str, job_id: str) -> AsyncIterator[Job]:
+    def watch(self, tenant: str, job_id: str) -> AsyncIterator[Job]:
         """See JobStore."""
-        changed = asyncio.Event()
-        self.listeners[job_id].add(changed)
-        try:
-            async for job in _watching.watch(self, tenant, job_id, lambda: _watching.news(changed, REFRESH_S)):
-                yield job
-        finally:
-            self.listeners[job_id].discard(changed)
-            if not self.listeners[job_id]:
-                del self.listeners[job_id]
+        return self.listeners.follow(self, tenant, job_id)
 
     async def cancel(self, tenant: str, job_id: str) -> None:
         """See JobStore."""
@@ -109,8 +100,7 @@ class SqliteJobs:
 
     async def _change(self, job_id: str, work: Callable[[sqlite3.Connection], T]) -> T:
         result = await self.db.run(work)
-        for listener in self.listeners.get(job_id, ()):
-            listener.set()
+        self.listeners.tell(job_id)
         return result
 
     async def _number(self, query: str, job_id: str) -> int:
