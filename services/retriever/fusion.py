@@ -24,6 +24,21 @@ class Fused:
 Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How one query is best searched: ``mode`` is hybrid, dense or sparse; ``dense_weight`` as ``fuse`` takes it."""
+
+    mode: str
+    dense_weight: float
+
+
+def choose(query: str, dense: Scored, sparse: Scored, cosines: Mapping[int, float]) -> Choice:
+    """What mode ``auto`` does with a query of which both rankings are known; ``cosines`` as for ``fuse``."""
+    if not dense or not sparse:
+        return Choice("dense" if dense else "sparse", DENSE_WEIGHT)
+    return Choice("hybrid", DENSE_WEIGHT)
+
+
 def rrf(dense: Scored, sparse: Scored, k: int = RRF_K) -> dict[int, float]:
     """Reciprocal rank fusion: the sum of 1 / (k + rank) over the rankings (Cormack et al., SIGIR 2009)."""
     fused: dict[int, float] = {}
@@ -71,13 +86,23 @@ def ordered(
     ]
 
 
-def fuse(method: str, dense: Scored, sparse: Scored, cosines: Mapping[int, float], limit: int) -> list[Fused]:
+def fuse(
+    method: str,
+    dense: Scored,
+    sparse: Scored,
+    cosines: Mapping[int, float],
+    limit: int,
+    dense_weight: float | None = None,
+) -> list[Fused]:
     """The ``limit`` best of both; ``cosines`` holds the cosine of every candidate.
 
     ``method`` is ``rrf``, ``weighted``, or ``single`` where only one side was asked: its own scores hold.
+    ``dense_weight``, 0 to 1, is that of the dense side in ``weighted``; None: ``DENSE_WEIGHT``.
     """
     if method == "single":
         scores = dict(dense or sparse)
+    elif method == "weighted":
+        scores = weighted(cosines, sparse, DENSE_WEIGHT if dense_weight is None else dense_weight)
     else:
-        scores = weighted(cosines, sparse) if method == "weighted" else rrf(dense, sparse)
+        scores = rrf(dense, sparse)
     return ordered(scores, dense, sparse, cosines, limit)
