@@ -26,7 +26,7 @@ Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How one query is best searched: ``mode`` is hybrid, dense or sparse; ``dense_weight`` as ``fuse`` takes it."""
+    """How to search for one query: ``mode`` is hybrid, dense or sparse, ``dense_weight`` as ``fuse`` takes it."""
 
     mode: str
     dense_weight: float
