@@ -24,7 +24,8 @@ from ragline.v1.passage_pb2 import Passage, Statistics
 from ragline.v1.reranker_pb2 import Candidate
 from ragline.v1.retriever_pb2 import Document
 from services.retriever.__main__ import open_store
-from services.retriever.search import Embedded, Options, Request, Search
+from services.retriever.asking import Embedded, Options, Request
+from services.retriever.search import Search
 from services.retriever.settings import Settings
 from services.retriever.stores import Content, Key, Store
 

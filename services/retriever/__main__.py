@@ -16,10 +16,11 @@ from ragline import backends, grpc_client, service, threads
 from ragline.cache import Cache
 from ragline.service import Service
 from services.retriever import api, dense, rpc, sparse, stores
+from services.retriever.asking import Options
 from services.retriever.clients import PreprocessClient, RerankerClient
 from services.retriever.keeping import Keeping
 from services.retriever.limits import Limits
-from services.retriever.search import Options, Search
+from services.retriever.search import Search
 from services.retriever.settings import Settings
 from services.retriever.stores import Store
 

@@ -12,9 +12,10 @@ from ragline.errors import InvalidRequest
 from ragline.http import StrictBody
 from ragline.v1.passage_pb2 import Passage
 from services.retriever import filters
+from services.retriever.asking import Hit, Request, Result
+from services.retriever.asking import Response as Found
 from services.retriever.limits import DEFAULT_TENANT, Limits, key
-from services.retriever.search import Hit, Request, Result, Search
-from services.retriever.search import Response as Found
+from services.retriever.search import Search
 from services.retriever.stores import DEFAULT_COLLECTION
 
 EXAMPLE: dict[str, JsonValue] = {

@@ -14,7 +14,7 @@ from ragline.v1.preprocess_pb2 import EmbedRequest
 from ragline.v1.preprocess_pb2_grpc import PreprocessStub
 from ragline.v1.reranker_pb2 import Candidate, RerankRequest
 from ragline.v1.reranker_pb2_grpc import RerankerStub
-from services.retriever.search import Embedded
+from services.retriever.asking import Embedded
 
 
 class PreprocessClient:

@@ -11,8 +11,9 @@ import grpc
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 from services.retriever import filters
+from services.retriever.asking import Hit, Request
 from services.retriever.limits import Limits, document_id, key, place
-from services.retriever.search import Hit, Request, Search
+from services.retriever.search import Search
 from services.retriever.stores import Store
 
 NAME: str = pb.DESCRIPTOR.services_by_name["Retriever"].full_name

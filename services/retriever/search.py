@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -15,14 +14,14 @@ import structlog
 from ragline import context
 from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOut, Unavailable
 from ragline.spans import embedded_text
-from ragline.v1.passage_pb2 import Passage, Statistics
+from ragline.v1.passage_pb2 import Statistics
 from ragline.v1.reranker_pb2 import Candidate
+from services.retriever.asking import Embedded, Embedder, Hit, Options, Request, Reranker, Response, Result
 from services.retriever.clock import Clock
-from services.retriever.filters import Filter
 from services.retriever.fusion import Fused, fuse
 from services.retriever.gathering import Gathering
 from services.retriever.keeping import Batch, Found, Keeping
-from services.retriever.stores import Allowed, Key, Ranking, Store, Vectors, View
+from services.retriever.stores import Allowed, Ranking, Store, View
 
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)  # of another service: go on without it, and say so
 SPARSE_CHUNK = 16  # queries a task: long enough to be worth a thread, short enough to let others in between
@@ -33,84 +32,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked: 1 to many queries against one collection. ``mode`` is hybrid, dense or sparse."""
-
-    key: Key
-    queries: Sequence[str]
-    top_k: int
-    mode: str = "hybrid"
-    filter: Filter | None = None
-    rerank: bool = False
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A passage found; ``score`` orders the list: the reranker's if it was asked, else the fused one."""
-
-    passage: Passage
-    score: float
-    fused: Fused
-    rerank_score: float | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """One query's passages, best first; ``statistics`` are absent where the query was not embedded."""
-
-    hits: Sequence[Hit]
-    statistics: Statistics | None = None
-
-
-@dataclass(frozen=True)
-class Response:
-    """One result a query, in order; ``timings_ms`` by stage; ``degraded`` names what could not be used."""
-
-    results: Sequence[Result]
-    generation: int
-    timings_ms: dict[str, float]
-    degraded: list[str]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Queries as vectors (n, dimensions), the embedder's fingerprint, and the word pieces of each query."""
-
-    vectors: Vectors
-    fingerprint: str
-    token_ids: Sequence[Sequence[int]]
-
-
-class Embedder(Protocol):
-    """Makes vectors of queries."""
-
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """One vector a text; raises what the other side raised."""
-        ...
-
-
-class Reranker(Protocol):
-    """Scores candidates again."""
-
-    async def rerank(
-        self, query: str, candidates: Sequence[Candidate], statistics: Statistics | None
-    ) -> list[tuple[int, float]]:
-        """Index and score of the candidates, best first; raises what the other side raised."""
-        ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to search; see the settings of the same names."""
-
-    fusion: str = "weighted"
-    candidates: int = 100
-    rerank_pool: int = 50
-    max_inflight_queries: int = 4000
-    threads: int = 1
 
 
 class Search:

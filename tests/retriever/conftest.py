@@ -26,9 +26,10 @@ from services.reranker.rerank import Limits as RerankLimits
 from services.reranker.rerank import Reranker
 from services.reranker.scorers import Parts as ScorerParts
 from services.reranker.scorers import overlap
+from services.retriever.asking import Options
 from services.retriever.clients import PreprocessClient, RerankerClient
 from services.retriever.keeping import Keeping
-from services.retriever.search import Options, Search
+from services.retriever.search import Search
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.parts import open_store
 

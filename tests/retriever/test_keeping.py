@@ -16,9 +16,10 @@ from ragline import context
 from ragline.cache import Cache
 from ragline.errors import TimedOut, Unavailable
 from services.retriever import filters
+from services.retriever.asking import Embedded, Embedder, Request, Response
 from services.retriever.keeping import Keeping
 from services.retriever.limits import Limits
-from services.retriever.search import Embedded, Embedder, Request, Response, Search
+from services.retriever.search import Search
 from services.retriever.stores import Key
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.conftest import Make

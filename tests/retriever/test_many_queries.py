@@ -26,8 +26,9 @@ from services.preprocess.limits import Limits as EmbedLimits
 from services.preprocess.rpc import PreprocessRpc
 from services.retriever import gathering, rpc
 from services.retriever import search as searching
+from services.retriever.asking import Request
 from services.retriever.limits import Limits
-from services.retriever.search import DENSE_CHUNK, SPARSE_CHUNK, Request, Search
+from services.retriever.search import DENSE_CHUNK, SPARSE_CHUNK, Search
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.conftest import Make, serving
 from tests.retriever.library import fill

@@ -11,7 +11,8 @@ import pytest
 from ragline import context
 from ragline.errors import Mismatch, NotFound, Overloaded, TimedOut, Unavailable
 from services.retriever import filters
-from services.retriever.search import Request, Response, Search
+from services.retriever.asking import Request, Response
+from services.retriever.search import Search
 from services.retriever.stores import Key
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.conftest import EMBEDDER, Make
