@@ -104,11 +104,23 @@ class Conflict(RaglineError):
 
 
 class Mismatch(RaglineError):
-    """The system is not in the state that the request needs, such as another embedder's collection."""
+    """The system is not in the state that the request needs, such as another embedder's collection.
+
+    ``wanted`` is the fingerprint of the embedder that would do, where that is what is wrong.
+    """
 
     grpc_status = grpc.StatusCode.FAILED_PRECONDITION
     http_status = 412
     title = "Precondition failed"
+
+    def __init__(self, detail: str, *, wanted: str = "") -> None:
+        fault = {"field": "fingerprint", "detail": detail, "wanted": wanted}
+        super().__init__(detail, errors=(fault,) if wanted else ())
+
+    @property
+    def wanted(self) -> str:
+        """The embedder that would do; empty where the failure is of another kind."""
+        return next((error["wanted"] for error in self.errors if "wanted" in error), "")
 
 
 class TooLarge(RaglineError):

@@ -64,10 +64,12 @@ class Record:
             raise Mismatch(
                 f"The collection {key.collection!r} was filled by the embedder {found.fingerprint!r} "
                 f"({found.dimensions} dimensions), this document was embedded by {content.fingerprint!r} "
-                f"({dimensions}); write to another collection, or delete this one's documents first."
+                f"({dimensions}); embed the collection anew (`ragline reembed`), or write to another one.",
+                wanted=found.fingerprint,
             )
         self.db.execute(
-            "UPDATE collections SET fingerprint = ?, dimensions = ? WHERE id = ?",
+            "UPDATE collections SET fingerprint = ?, dimensions = ?, next_fingerprint = '', next_dimensions = 0 "
+            "WHERE id = ?",
             (content.fingerprint, dimensions, found.id),
         )
         return Collection(found.id, key, content.fingerprint, dimensions, found.generation)
@@ -111,6 +113,7 @@ class Record:
         )
         change.removed_tokens += [blob for (blob,) in tokens]
         change.removed.append(old.rows)
+        self.db.execute("DELETE FROM staged WHERE row >= ? AND row < ?", (old.rows.start, old.rows.stop))
         self.db.execute("UPDATE documents SET died = ? WHERE id = ?", (generation, old.id))
         gone.take(old.uri, len(old.rows), self.texts(old))
 
