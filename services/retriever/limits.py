@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from ragline.errors import InvalidRequest, TooLarge
-from ragline.v1.retriever_pb2 import Document, UpsertRequest
+from ragline.v1.retriever_pb2 import Document, StageRequest, UpsertRequest
 from services.retriever.stores import DEFAULT_COLLECTION, MAX_SEQ, Content, Key, Vectors
 
 COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -82,15 +82,19 @@ class Limits:
             )
         return count
 
-    def content(self, request: UpsertRequest) -> Content:
-        """The document of an upsert with its vectors as an array; raises InvalidRequest or TooLarge."""
-        count = len(request.passages)
+    def passages(self, count: int, field: str = "passages") -> int:
+        """``count``, if a document may have so many passages; raises TooLarge."""
         if count > self.max_passages:
             raise TooLarge(
                 f"The document has {count:,} passages; the limit is {self.max_passages:,} "
                 "(RETRIEVER_MAX_PASSAGES).",
-                field="passages",
+                field=field,
             )
+        return count
+
+    def content(self, request: UpsertRequest) -> Content:
+        """The document of an upsert with its vectors as an array; raises InvalidRequest or TooLarge."""
+        count = self.passages(len(request.passages))
         document = Document()
         document.CopyFrom(request.document)
         document.id = document_id(document.id, "document.id")
@@ -141,7 +145,7 @@ def metadata(text: str) -> str:
         raise InvalidRequest(f"The metadata is no JSON: {error}.", field="document.metadata_json") from None
 
 
-def vectors(request: UpsertRequest, count: int) -> Vectors:
+def vectors(request: UpsertRequest | StageRequest, count: int) -> Vectors:
     """The vectors as (passages, dimensions), of unit length so that inner products are cosines."""
     dimensions = request.dimensions
     if dimensions > MAX_DIMENSIONS or (count and (not dimensions or not request.fingerprint)):
@@ -164,7 +168,7 @@ def vectors(request: UpsertRequest, count: int) -> Vectors:
     return scaled
 
 
-def token_ids(request: UpsertRequest, count: int) -> list[bytes]:
+def token_ids(request: UpsertRequest | StageRequest, count: int) -> list[bytes]:
     """The word pieces of each passage; none at all may be given, which leaves them out of the statistics."""
     if not request.token_ids:
         return [b""] * count

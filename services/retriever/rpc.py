@@ -14,6 +14,7 @@ from services.retriever import filters
 from services.retriever.asking import Hit, Request
 from services.retriever.limits import Limits, document_id, key, place
 from services.retriever.search import Search
+from services.retriever.staging import StagingRpc
 from services.retriever.stores import Store
 
 NAME: str = pb.DESCRIPTOR.services_by_name["Retriever"].full_name
@@ -23,7 +24,7 @@ DEFAULT_TOP_K = 10
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class RetrieverRpc(retriever_pb2_grpc.RetrieverServicer):
+class RetrieverRpc(StagingRpc):
     """Checks what came, asks the use case or the store, and puts the answer into messages."""
 
     def __init__(self, search: Search, store: Store, limits: Limits) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragline.v1.passage_pb2 import Passage
-from ragline.v1.retriever_pb2 import Document, DocumentSummary
+from ragline.v1.retriever_pb2 import CollectionState, Document, DocumentSummary, Exported, Finding
 from services.retriever.dense import DenseBackend
 from services.retriever.filters import Filter
 from services.retriever.sparse import SparseBackend
@@ -39,6 +39,18 @@ class Key:
 
     tenant: str
     collection: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which collections are meant; an empty part means all."""
+
+    tenant: str = ""
+    collection: str = ""
+
+    def holds(self, key: Key) -> bool:
+        """Whether the collection is one of them."""
+        return self.tenant in {"", key.tenant} and self.collection in {"", key.collection}
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,24 @@ class Deleted:
 
 
 @dataclass(frozen=True)
+class Vectorised:
+    """What another embedder made of a document's passages; columns as in ``Content``."""
+
+    fingerprint: str
+    vectors: Vectors
+    token_ids: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Switched:
+    """Whether searches go by the wanted embedder, the generation, and else some documents still to be staged."""
+
+    switched: bool
+    generation: int
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Kept:
     """A document as stored, its passages in order, and the number of the newest write that was applied to it."""
 
@@ -116,6 +146,18 @@ class Ranking:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
+class Around:
+    """A passage among its neighbours: ``passages`` of one document in order, itself at ``place``.
+
+    ``source`` is the document's text from where the first of them begins to where the last ends.
+    """
+
+    passages: Sequence[Passage]
+    place: int
+    source: str
+
+
 class Allowed(Protocol):
     """The passages that a filter lets through, in one view."""
 
@@ -130,6 +172,11 @@ class View(Protocol):
     @property
     def generation(self) -> int:
         """Grows with each change of the collection; 0 where nothing was written."""
+        ...
+
+    @property
+    def epoch(self) -> str:
+        """In which life of the record the generation was counted: another one after a restart or a restore."""
         ...
 
     @property
@@ -158,12 +205,20 @@ class View(Protocol):
         """The cosine of ``query`` (dimensions,) with each of ``rows``, which must be of this view."""
         ...
 
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors (n, dimensions), of unit length, of ``rows`` (n,), which must be of this view."""
+        ...
+
     def frequencies(self, token_ids: Sequence[int]) -> list[int]:
         """How many passages hold each word piece."""
         ...
 
     def fetch(self, rows: Sequence[int]) -> Mapping[int, Passage]:
         """The passages as stored; a row that was since changed or deleted is left out."""
+        ...
+
+    def around(self, rows: Sequence[int], count: int) -> Mapping[int, Around]:
+        """Each row with up to ``count`` passages before and after it in its document; gone ones are left out."""
         ...
 
 
@@ -174,6 +229,11 @@ class Store(Protocol):
     place after everything that was applied so far. A write that comes after a later one of the same id, or of
     the file of many that it came out of (its ``container``), is stale. The same write may come again.
     """
+
+    @property
+    def local(self) -> bool:
+        """Whether ``view`` answers out of memory; where not, it is called in a thread."""
+        ...
 
     def view(self, key: Key) -> View:
         """The collection as it is now; raises NotFound, naming the collections there are."""
@@ -207,6 +267,23 @@ class Store(Protocol):
         """
         ...
 
+    async def stage(self, key: Key, document_id: str, seq: int, given: Vectorised) -> bool:
+        """Keep vectors of another embedder for a document, beside those that are searched by.
+
+        ``seq`` is that of the document when it was read: True says that another version is there by now, or none,
+        and that nothing was done. Those of a third embedder take the place of all that was staged. For the
+        embedder in use nothing is done. Raises NotFound, InvalidRequest, Mismatch, Overloaded, Unavailable.
+        """
+        ...
+
+    async def switch(self, key: Key, fingerprint: str) -> Switched:
+        """Search by the staged vectors from the next generation on, if every passage has one.
+
+        Else some of the documents that lack them are named. Of the embedder in use: drops what is staged of
+        another. Raises NotFound, Overloaded, Unavailable.
+        """
+        ...
+
     def known_uris(self, uris: Sequence[str]) -> list[str]:
         """Those of ``uris`` that a document of any collection and tenant is kept of."""
         ...
@@ -217,6 +294,22 @@ class Store(Protocol):
 
     def documents(self, key: Key, limit: int, after: str) -> list[DocumentSummary]:
         """At most ``limit`` documents whose ids come after ``after``, by id."""
+        ...
+
+    def states(self, scope: Scope) -> list[CollectionState]:
+        """What there is, by tenant and name; reads the disk."""
+        ...
+
+    def export(self, scope: Scope) -> Iterator[Exported]:
+        """Everything as it was at one moment; reads the disk, one thread at a time. Raises Unavailable."""
+        ...
+
+    def verify(self, scope: Scope, *, mend: bool) -> Iterator[Finding]:
+        """What does not agree, each once, mended where asked for; reads the disk. Raises Unavailable."""
+        ...
+
+    def compact(self, scope: Scope) -> tuple[int, int]:
+        """Give back the room of what was deleted; bytes on the disk before and after. Raises Unavailable."""
         ...
 
     def check(self) -> None:

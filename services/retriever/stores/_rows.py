@@ -31,6 +31,7 @@ class Change:
     added: list[Entry] = field(default_factory=list)
     vectors: Vectors | None = None  # (added, dimensions)
     added_tokens: Sequence[bytes] = ()
+    switched: bool = False  # every vector is another's: the dense side begins anew from the record
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,30 @@ CREATE TABLE stamps (  -- by name: a delete may come before its collection
 CREATE INDEX stamps_by_age ON stamps (at);
 """
 
-LAYOUTS = (LAYOUT_1, LAYOUT_2)  # each builds on the one before; what was shipped is never changed
+# What another embedder made of a collection's passages, beside what it is searched by.
+LAYOUT_3 = """
+ALTER TABLE collections ADD COLUMN next_fingerprint TEXT NOT NULL DEFAULT '';
+ALTER TABLE collections ADD COLUMN next_dimensions INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE staged (  -- only of passages that live
+    row INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    vector BLOB NOT NULL,
+    token_ids BLOB NOT NULL
+);
+CREATE INDEX staged_by_collection ON staged (collection);
+"""
+
+LAYOUTS = (LAYOUT_1, LAYOUT_2, LAYOUT_3)  # each builds on the one before; what was shipped is never changed
 VERSION = len(LAYOUTS)
+LOG_BYTES = 64 << 20  # that the write-ahead log keeps on the disk once a checkpoint has emptied it
 
 
 def connect(file: Path) -> sqlite3.Connection:
     """A connection of its own transactions; a commit returns when the disk has it."""
     db = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file; before it has a journal
     db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA cache_size = -32768")
     return db

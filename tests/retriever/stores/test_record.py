@@ -61,7 +61,7 @@ async def test_a_record_of_the_first_layout_is_taken_over(tmp_path: Path) -> Non
 def test_a_layout_is_taken_over_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first_layout(tmp_path)
     before = columns(tmp_path)
-    monkeypatch.setattr("services.retriever.stores._schema.LAYOUTS", (LAYOUTS[0], LAYOUTS[1] + "SELECT nothing;"))
+    monkeypatch.setattr("services.retriever.stores._schema.LAYOUTS", (*LAYOUTS[:-1], LAYOUTS[-1] + "SELECT nothing;"))
     with pytest.raises(SettingsError, match="cannot be opened"):
         open_store(tmp_path)
     assert columns(tmp_path) == before
