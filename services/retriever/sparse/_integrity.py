@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.retriever.sparse import Damaged
@@ -14,15 +15,21 @@ LONGEST_FOOTER = 4096
 READ_BYTES = 1 << 20
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, threads: int = 1) -> None:
     """Raise Damaged where a file of the index in ``folder`` is not what was written."""
-    for file in segment_files(folder):
-        try:
-            crc, size = footer(file)
-            if checksum(file, size) != crc:
-                raise Damaged(f"{file.name} is not what was written")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{file.name} cannot be read: {error}") from error
+    with ThreadPoolExecutor(threads) as pool:  # sums of large blocks are made without the interpreter's lock
+        for _ in pool.map(check_file, segment_files(folder)):
+            pass
+
+
+def check_file(file: Path) -> None:
+    """Raise Damaged where the file is not what was written."""
+    try:
+        crc, size = footer(file)
+        if checksum(file, size) != crc:
+            raise Damaged(f"{file.name} is not what was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{file.name} cannot be read: {error}") from error
 
 
 def segment_files(folder: Path) -> list[Path]:

@@ -13,36 +13,53 @@ import tantivy
 
 from services.retriever.sparse import Damaged, Entry, Parts, Rows, Scores
 from services.retriever.sparse import _integrity as integrity
-from services.retriever.sparse._analysis import QueryAnalysis, Terms, analyzer, prepared
+from services.retriever.sparse._analysis import analyzer, cut
+from services.retriever.sparse._query import Phrase, QueryAnalysis, Terms
 
 ANALYZER = "ragline"
+CHARACTERS = "characters"  # single ones of scripts without spaces
 HEAP_BYTES = 64_000_000  # of a writer's thread; tantivy's least is 15 MB
 BUILD_HEAP_BYTES = 128_000_000
+ROWS_AT_ONCE = 65_536
+MOST_BUCKETS = 50_000  # of an aggregation; tantivy's limit is 65,000
 FAULTS = (OSError, ValueError, RuntimeError)  # what tantivy's binding raises
 
 T = TypeVar("T")
+Hit = tuple[float, tantivy.DocAddress]
 
 
 def load(
-    parts: Parts, *, title_boost: float = 0.5, section_boost: float = 0.5, phrase_boost: float = 2.0
+    parts: Parts,
+    *,
+    title_boost: float = 0.5,
+    section_boost: float = 0.5,
+    phrase_boost: float = 2.0,
+    together_boost: float = 0.5,
 ) -> Tantivy:
-    """The back end; a match in the title or section counts this much of one in the text."""
-    return Tantivy(parts.threads, {"title": title_boost, "section": section_boost, "text": 1.0}, phrase_boost)
+    """The back end; a match in the title or section counts this much of one in the text.
+
+    A phrase in quotes counts ``phrase_boost`` of a word that is as rare, one that is merely written without
+    spaces ``together_boost``, beside its words.
+    """
+    boosts = {"title": title_boost, "section": section_boost, "text": 1.0}
+    return Tantivy(parts.threads, boosts, phrase_boost, together_boost)
 
 
 class Tantivy:
     """Opens and builds indexes; see ``SparseBackend``."""
 
-    version = f"tantivy-{metadata.version('tantivy')}-1"
+    version = f"tantivy-{metadata.version('tantivy')}-2"
 
-    def __init__(self, threads: int, boosts: dict[str, float], phrase_boost: float) -> None:
+    def __init__(self, threads: int, boosts: dict[str, float], phrase_boost: float, together_boost: float) -> None:
         self.threads = threads
         self.boosts = boosts
         self.phrase_boost = phrase_boost
+        self.together_boost = together_boost
+        self.analysis = QueryAnalysis()
 
     def open(self, folder: Path) -> TantivyIndex:
         """The index in ``folder``, its files checked against their checksums; raises Damaged."""
-        integrity.check(folder)
+        integrity.check(folder, self.threads)
         return TantivyIndex(self, guarded(lambda: tantivy.Index(schema(), path=str(folder), reuse=True)))
 
     def build(self, folder: Path, batches: Iterable[Sequence[Entry]]) -> TantivyIndex:
@@ -92,11 +109,7 @@ class TantivyIndex:
 
     def rows(self) -> Rows:
         """Every row, ascending, duplicates included."""
-        searcher = guarded(self.index.searcher)
-        if searcher.num_docs == 0:
-            return np.empty(0, dtype=np.int64)
-        found = guarded(lambda: searcher.search(tantivy.Query.all_query(), searcher.num_docs, count=False))
-        return np.sort(rows_of(searcher, [address for _, address in found.hits]))
+        return self.searcher().rows()
 
     def close(self) -> None:
         """End the writer's threads and let its lock go."""
@@ -112,41 +125,84 @@ class TantivySearcher:
         self.backend = backend
         self.schema = schema
         self.view = searcher
-        self.analysis = QueryAnalysis()
 
     def search(self, query: str, depth: int, only: Rows | None = None) -> tuple[Rows, Scores]:
         """The best rows for the query's terms; see ``Searcher``."""
-        terms = self.analysis.terms(query)
+        terms = self.backend.analysis.terms(query)
         depth = min(depth, self.view.num_docs)
-        if not terms.words or depth < 1:
+        if not terms or depth < 1:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        asked = self.query(terms)
+        hits = self.hits(self.query(terms), depth, only)
+        if not hits and terms.quotes and (only is None or not self.hits(self.query(terms), 1, None)):
+            hits = self.hits(self.query(terms.unquoted()), depth, only)
+        rows = rows_of(self.view, [address for _, address in hits])
+        scores = np.array([score for score, _ in hits], dtype=np.float32)
+        order = np.lexsort((rows, -scores))
+        return rows[order], scores[order]
+
+    def hits(self, asked: tantivy.Query, depth: int, only: Rows | None) -> list[Hit]:
+        """Scores and addresses of what matches best, of ``only`` these rows."""
         if only is not None:
             allowed = tantivy.Query.term_set_query(self.schema, "row", only.tolist())
             must = tantivy.Occur.Must
             asked = tantivy.Query.boolean_query(
                 [(must, asked), (must, tantivy.Query.const_score_query(allowed, 0.0))]
             )
-        hits = guarded(lambda: self.view.search(asked, depth, count=False)).hits
-        rows = rows_of(self.view, [address for _, address in hits])
-        scores = np.array([score for score, _ in hits], dtype=np.float32)
-        order = np.lexsort((rows, -scores))
-        return rows[order], scores[order]
+        return guarded(lambda: self.view.search(asked, depth, count=False)).hits
+
+    def rows(self) -> Rows:
+        """Every row, ascending, one that is there twice named twice; a range at a time, to bound the memory."""
+        if not self.view.num_docs:
+            return np.empty(0, dtype=np.int64)
+        return np.concatenate([np.sort(self.between(*bucket)) for bucket in guarded(self.buckets)])
+
+    def buckets(self) -> list[tuple[int, int, int]]:
+        """Ranges that hold all rows: begin, end, how many it holds."""
+        everything = tantivy.Query.all_query()
+        most = self.view.aggregate(everything, {"most": {"max": {"field": "row"}}})["most"]["value"]
+        width = max(ROWS_AT_ONCE, int(most) // MOST_BUCKETS + 1)
+        histogram = {"field": "row", "interval": float(width), "min_doc_count": 1}
+        found = self.view.aggregate(everything, {"rows": {"histogram": histogram}})["rows"]["buckets"]
+        return [(int(each["key"]), int(each["key"]) + width, int(each["doc_count"])) for each in found]
+
+    def between(self, begin: int, end: int, count: int) -> Rows:
+        """The rows from ``begin`` to before ``end``, of which there are ``count``."""
+        kind = tantivy.FieldType.Integer
+        asked = tantivy.Query.range_query(self.schema, "row", kind, begin, end, include_upper=False)
+        hits = guarded(lambda: self.view.search(asked, count, count=False)).hits
+        return rows_of(self.view, [address for _, address in hits])
 
     def query(self, terms: Terms) -> tantivy.Query:
-        """Any of the terms in any field, weighted; a phrase adds to the score of what holds it as it stands."""
-        should = tantivy.Occur.Should
-        parts: list[tuple[Any, tantivy.Query]] = []
-        for field, boost in self.backend.boosts.items():
-            matches = [tantivy.Query.term_query(self.schema, field, word, "freq") for word in terms.words]
-            matches += [
-                tantivy.Query.boost_query(
-                    tantivy.Query.phrase_query(self.schema, field, list(phrase)), self.backend.phrase_boost
-                )
-                for phrase in terms.phrases
-            ]
-            parts += [(should, tantivy.Query.boost_query(match, boost)) for match in matches]
-        return tantivy.Query.boolean_query(parts)
+        """All that is quoted, any of the words; what is written together adds to the score."""
+        backend = self.backend
+        must, should = tantivy.Occur.Must, tantivy.Occur.Should
+        words: list[tuple[Any, tantivy.Query]] = []
+        for word in terms.words:
+            words += [(should, match) for match in self.matches((word,), 1.0)]
+        words += [(should, self.character(each)) for each in terms.characters]
+        for phrase in terms.together:
+            words += [(should, match) for match in self.matches(phrase, backend.together_boost)]
+        required = [(must, self.character(each)) for each in terms.quoted_characters]
+        for phrase in terms.quoted:
+            fields = self.matches(phrase, backend.phrase_boost if len(phrase) > 1 else 0.0)
+            required.append((must, tantivy.Query.boolean_query([(should, match) for match in fields])))
+        return tantivy.Query.boolean_query(required + words)
+
+    def matches(self, phrase: Phrase, boost: float) -> list[tantivy.Query]:
+        """A word or a phrase in each field, weighted."""
+        return [
+            tantivy.Query.boost_query(
+                tantivy.Query.term_query(self.schema, field, phrase[0], "freq")
+                if len(phrase) == 1
+                else tantivy.Query.phrase_query(self.schema, field, list(phrase)),
+                boost * weight,
+            )
+            for field, weight in self.backend.boosts.items()
+        ]
+
+    def character(self, character: str) -> tantivy.Query:
+        """A single character of an unspaced script, wherever it stands."""
+        return tantivy.Query.term_query(self.schema, CHARACTERS, character, "freq")
 
 
 def schema() -> tantivy.Schema:
@@ -156,6 +212,7 @@ def schema() -> tantivy.Schema:
     builder.add_integer_field("row", indexed=True, fast=True)
     for field in ("title", "section", "text"):
         builder.add_text_field(field, tokenizer_name=ANALYZER, index_option="position")
+    builder.add_text_field(CHARACTERS, tokenizer_name="whitespace", index_option="freq")
     return builder.build()
 
 
@@ -165,7 +222,10 @@ def document(entry: Entry) -> tantivy.Document:
     made.add_integer("row", entry.row)
     for field, text in (("title", entry.title), ("section", entry.section), ("text", entry.text)):
         if text:
-            made.add_text(field, prepared(text, single=True))
+            parts = cut(text)
+            made.add_text(field, parts.words)
+            if parts.characters:
+                made.add_text(CHARACTERS, parts.characters)
     return made
 
 
