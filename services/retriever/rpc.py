@@ -11,6 +11,7 @@ import grpc
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 from services.retriever import filters
+from services.retriever.admin import AdminRpc
 from services.retriever.asking import Hit, Request
 from services.retriever.limits import Limits, document_id, key, place
 from services.retriever.search import Search
@@ -24,12 +25,12 @@ DEFAULT_TOP_K = 10
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class RetrieverRpc(StagingRpc):
+class RetrieverRpc(AdminRpc, StagingRpc):
     """Checks what came, asks the use case or the store, and puts the answer into messages."""
 
     def __init__(self, search: Search, store: Store, limits: Limits) -> None:
+        AdminRpc.__init__(self, store)
         self.search = search
-        self.store = store
         self.limits = limits
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:  # noqa: N802 - gRPC's

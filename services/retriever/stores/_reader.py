@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Reader:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.epoch = uuid.uuid4().hex
         self.local = threading.local()
         self.open: list[sqlite3.Connection] = []
         self.lock = threading.Lock()
@@ -192,8 +194,11 @@ def passage(*columns: Any) -> Passage:
     names = ("id", "document_id", "title", "section", "text", "start", "end", "page", "metadata_json", "source")
     *fields, offsets, page_starts = columns
     made = Passage(**dict(zip(names, fields, strict=True)))
-    if offsets:
-        made.offsets.extend(np.frombuffer(offsets, dtype="<u4").tolist())
-    if page_starts:
-        made.page_starts.extend(np.frombuffer(page_starts, dtype="<u4").tolist())
+    made.offsets.extend(unpacked(offsets))
+    made.page_starts.extend(unpacked(page_starts))
     return made
+
+
+def unpacked(offsets: bytes) -> list[int]:
+    """What ``_record.packed`` made."""
+    return np.frombuffer(offsets, dtype="<u4").tolist() if offsets else []

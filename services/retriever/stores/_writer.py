@@ -23,10 +23,14 @@ Step = Callable[[dict[int, int]], tuple[Any, Change | None]]
 
 @dataclass(frozen=True)
 class Operation:
-    """One write on its way: what to do in the transaction, how much it weighs, who waits for it."""
+    """One write on its way: what to do in the transaction, how much it weighs, who waits for it.
+
+    What is ``alone`` is done outside of any transaction, as some of SQLite's own housekeeping has to be.
+    """
 
     step: Step
     size: int  # bytes, about
+    alone: bool = False
     result: Future[Any] = field(default_factory=Future)
 
 
@@ -71,8 +75,12 @@ class Queue:
             group: list[Operation] = []
             taken = 0
             while self.waiting and (not group or taken + self.waiting[0].size <= self.limits.max_group_bytes):
+                if group and self.waiting[0].alone:
+                    break
                 group.append(self.waiting.popleft())
                 taken += group[-1].size
+                if group[-1].alone:
+                    break
             self.size -= taken
             return group
 
@@ -111,9 +119,9 @@ class Writer:
         self.healthy = True
         self.thread = threading.Thread(target=self.run, name="retriever-writer", daemon=True)
 
-    def submit(self, step: Step, size: int) -> Future[Any]:
+    def submit(self, step: Step, size: int, *, alone: bool = False) -> Future[Any]:
         """Queue a write; the future gets its result or its RaglineError."""
-        operation = Operation(step, size)
+        operation = Operation(step, size, alone)
         self.queue.put(operation)
         return operation.result
 
@@ -140,6 +148,9 @@ class Writer:
 
     def commit(self, group: list[Operation]) -> None:
         """One transaction for the group. If the disk refuses it, each operation is tried by itself."""
+        if group and group[0].alone:
+            self.do(group[0])
+            return
         results: list[tuple[Operation, Any]] = []
         changes: dict[int, list[Change]] = {}
         generations: dict[int, int] = {}
@@ -160,6 +171,15 @@ class Writer:
         self.follow(changes, generations)
         for operation, result in results:
             operation.result.set_result(result)
+
+    def do(self, operation: Operation) -> None:
+        """An operation that takes no transaction."""
+        try:
+            result, _ = operation.step({})
+        except sqlite3.Error as error:
+            fail(operation, Unavailable(f"The record could not be written ({error}); is the disk full?"))
+            return
+        operation.result.set_result(result)
 
     def perform(
         self,

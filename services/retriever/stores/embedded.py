@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,33 @@ import structlog
 
 from ragline.errors import NotFound, Unavailable
 from ragline.settings import SettingsError
-from ragline.v1.retriever_pb2 import DocumentSummary
-from services.retriever.stores import DEFAULT_COLLECTION, Content, Deleted, Kept, Key, Parts, Settled, Upserted
+from ragline.v1.retriever_pb2 import CollectionState, DocumentSummary, Exported, Finding
+from services.retriever.stores import (
+    DEFAULT_COLLECTION,
+    Content,
+    Deleted,
+    Kept,
+    Key,
+    Parts,
+    Scope,
+    Settled,
+    Switched,
+    Upserted,
+    Vectorised,
+)
 from services.retriever.stores._changes import Changes
+from services.retriever.stores._compact import Compaction, trimmed
+from services.retriever.stores._describe import states
+from services.retriever.stores._export import export
 from services.retriever.stores._held import Backends, Held, nothing
 from services.retriever.stores._reader import Reader
 from services.retriever.stores._record import Record
 from services.retriever.stores._rows import Change, Collection
 from services.retriever.stores._schema import create
 from services.retriever.stores._snapshot import Snapshot
+from services.retriever.stores._staging import Staging
+from services.retriever.stores._turning import turned
+from services.retriever.stores._verify import Verification
 from services.retriever.stores._writer import Limits, Step, Writer
 
 MB = 1 << 20
@@ -53,17 +71,20 @@ def load(
 class EmbeddedStore:
     """See ``Store``."""
 
+    local = True  # a view is a value in memory
+
     def __init__(self, parts: Parts, limits: Limits, max_collections: int, *, room: int, ttl_s: float) -> None:
         parts.folder.mkdir(parents=True, exist_ok=True)
         self.lock = locked(parts.folder / "lock")
         try:
-            file = parts.folder / "record.db"
-            self.record = Record(create(file), max_collections)
-            self.reader = Reader(file)
+            self.file = parts.folder / "record.db"
+            self.record = Record(create(self.file), max_collections)
+            self.reader = Reader(self.file)
         except BaseException:
             os.close(self.lock)
             raise
         self.changes = Changes(self.record, room=room, ttl_s=ttl_s)
+        self.staging = Staging(self.record, self.changes)
         self.backends = Backends(parts.folder, parts.sparse, parts.dense)
         self.nothing = nothing(self.reader, parts.dense)
         self.held: dict[Key, Held] = {}
@@ -120,7 +141,12 @@ class EmbeddedStore:
         size = content.document.ByteSize() + content.vectors.nbytes + sum(map(len, content.token_ids))
         size += sum(passage.ByteSize() + PASSAGE_BYTES for passage in content.passages)
         place = (container, seq)
-        done: Upserted = await self.write(lambda known: self.changes.upsert(key, content, place, known), size)
+
+        def step(known: dict[int, int]) -> tuple[Upserted, Change | None]:
+            self.staging.admit(key, content.fingerprint)
+            return self.changes.upsert(key, content, place, known)
+
+        done: Upserted = await self.write(step, size)
         return done
 
     async def settle(self, key: Key, container: str, document_ids: Sequence[str], *, seq: int = 0) -> Settled:
@@ -133,6 +159,17 @@ class EmbeddedStore:
     async def delete(self, key: Key, document_id: str, *, seq: int = 0) -> Deleted:
         """Take a document, or a file's, out; see ``Store``."""
         done: Deleted = await self.write(lambda known: self.changes.delete(key, document_id, seq, known), 0)
+        return done
+
+    async def stage(self, key: Key, document_id: str, seq: int, given: Vectorised) -> bool:
+        """Keep vectors of another embedder; see ``Store``."""
+        size = given.vectors.nbytes + sum(map(len, given.token_ids))
+        stale: bool = await self.write(lambda _: self.staging.stage(key, document_id, seq, given), size)
+        return stale
+
+    async def switch(self, key: Key, fingerprint: str) -> Switched:
+        """Search by the staged vectors; see ``Store``."""
+        done: Switched = await self.write(lambda known: self.staging.switch(key, fingerprint, known), 0)
         return done
 
     async def write(self, step: Step, size: int) -> Any:
@@ -155,6 +192,24 @@ class EmbeddedStore:
         collection = self.view(key).collection
         return self.reader.documents(collection, limit, after) if collection else []
 
+    def states(self, scope: Scope) -> list[CollectionState]:
+        """What there is; see ``Store``."""
+        return states(self.held, self.reader, scope)
+
+    def export(self, scope: Scope) -> Iterator[Exported]:
+        """Everything as it was at one moment; see ``Store``."""
+        return export(self.file, scope)
+
+    def verify(self, scope: Scope, *, mend: bool) -> Iterator[Finding]:
+        """What does not agree; see ``Store``."""
+        verification = Verification(self.file.parent, self.record, self.writer, self.backends.sparse)
+        return verification.findings(dict(self.held), scope, mend=mend)
+
+    def compact(self, scope: Scope) -> tuple[int, int]:
+        """Give back room; see ``Store``."""
+        chosen = [held for key, held in list(self.held.items()) if scope.holds(key)]
+        return Compaction(self.file.parent, self.record, self.writer).run(chosen)
+
     def follow(self, changes: dict[int, list[Change]], generations: dict[int, int]) -> None:
         """Make a group's changes searchable (the writer's thread)."""
         for identity, group in changes.items():
@@ -164,12 +219,15 @@ class EmbeddedStore:
                 collection = self.record.collection(group[-1].collection.key)
                 assert collection is not None  # noqa: S101 - the group has just written to it
                 self.hold(collection)
+            elif any(change.switched for change in group):
+                held.publish(turned(held, group, generations[identity]))
             else:
                 held.follow(group, generations[identity])
 
     def tidy(self, idle: bool) -> bool:
         """Note how far the sparse indexes are, purge what no reader can ask for any more, forget old numbers."""
         changed = self.changes.prune()
+        changed |= idle and trimmed(self.record.db)
         version = self.backends.sparse.version
         for identity in list(self.unsettled):
             held = self.by_id[identity]

@@ -1,0 +1,130 @@
+"""Holds the record against itself: what SQLite can say of its file, and what must be true of the tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ragline.v1.retriever_pb2 import Finding
+from services.retriever.stores import Key, Scope
+
+SHOWN = 10  # of what SQLite finds in its own file
+RESTORE = "restore it from a backup (`ragline restore`)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must not be found. ``query`` gives collections (or NULL) and how many; ``mend`` removes them."""
+
+    what: str
+    query: str
+    mend: str = ""
+
+
+def missing(table: str, condition: str) -> str:
+    """Documents that lack rows of ``table`` (aliased ``x``)."""
+    return (
+        "SELECT d.collection, count(*) FROM documents d WHERE d.passages <> "  # noqa: S608 - constants
+        f"(SELECT count(*) FROM {table} x WHERE x.row >= d.first_row AND x.row < d.first_row + d.passages "
+        f"AND {condition}) GROUP BY 1"
+    )
+
+
+def orphans(table: str, condition: str) -> tuple[str, str]:
+    """How many rows of ``table`` nothing needs, and their removal."""
+    return (
+        f"SELECT NULL, count(*) FROM {table} WHERE {condition} HAVING count(*) > 0",  # noqa: S608 - constants
+        f"DELETE FROM {table} WHERE {condition}",  # noqa: S608
+    )
+
+
+OF_NO_DOCUMENT = (
+    "NOT EXISTS (SELECT 1 FROM documents d WHERE d.id = passages.document "
+    "AND passages.row >= d.first_row AND passages.row < d.first_row + d.passages)"
+)
+STAGED_FOR_NOBODY = (
+    "NOT EXISTS (SELECT 1 FROM passages p JOIN documents d ON d.id = p.document "
+    "WHERE p.row = staged.row AND d.died IS NULL AND d.collection = staged.collection)"
+)
+LIVING_VECTORS = (
+    "SELECT v.collection, count(*) FROM documents d JOIN vectors v ON v.row >= d.first_row "
+    "AND v.row < d.first_row + d.passages JOIN collections c ON c.id = d.collection WHERE d.died IS NULL AND "
+)
+
+RULES = (
+    Rule(f"documents lack passages; {RESTORE}", missing("passages", "x.document = d.id")),
+    Rule(f"documents lack vectors; {RESTORE}", missing("vectors", "x.collection = d.collection")),
+    Rule(
+        f"documents lack their text; {RESTORE}",
+        "SELECT collection, count(*) FROM documents WHERE id NOT IN (SELECT document FROM sources) GROUP BY 1",
+    ),
+    Rule(
+        f"vectors or word pieces are not of the collection's kind; {RESTORE}",
+        f"{LIVING_VECTORS} (length(v.vector) <> 4 * c.dimensions OR length(v.token_ids) % 4 <> 0) GROUP BY 1",
+    ),
+    Rule(
+        f"documents have metadata that is no JSON; {RESTORE}",
+        "SELECT collection, count(*) FROM documents WHERE NOT json_valid(metadata) GROUP BY 1",
+    ),
+    Rule(
+        f"documents are of a later generation than their collection; {RESTORE}",
+        "SELECT d.collection, count(*) FROM documents d JOIN collections c ON c.id = d.collection "
+        "WHERE d.generation > c.generation OR d.died > c.generation GROUP BY 1",
+    ),
+    Rule(
+        f"documents are of no collection; {RESTORE}",
+        "SELECT NULL, count(*) FROM documents WHERE collection NOT IN (SELECT id FROM collections) "
+        "HAVING count(*) > 0",
+    ),
+    Rule("passages are of no document", *orphans("passages", OF_NO_DOCUMENT)),
+    Rule("vectors are of no passage", *orphans("vectors", "row NOT IN (SELECT row FROM passages)")),
+    Rule("texts are of no document", *orphans("sources", "document NOT IN (SELECT id FROM documents)")),
+    Rule("staged vectors are of no living passage", *orphans("staged", STAGED_FOR_NOBODY)),
+    Rule(
+        "checkpoints are of no collection",
+        *orphans("checkpoints", "collection NOT IN (SELECT id FROM collections)"),
+    ),
+    Rule(
+        "rows could be given out again",
+        "SELECT NULL, 1 WHERE (SELECT max(row) FROM passages) > "
+        "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'passages')",
+        "REPLACE INTO sqlite_sequence (rowid, name, seq) SELECT (SELECT rowid FROM sqlite_sequence "
+        "WHERE name = 'passages'), 'passages', max(row) FROM passages",
+    ),
+    Rule(
+        "writes have numbers that could be given out again",
+        "SELECT NULL, count(*) FROM (SELECT seq FROM documents UNION ALL SELECT seq FROM stamps) "
+        "WHERE seq > (SELECT reserved FROM numbers) HAVING count(*) > 0",
+        "UPDATE numbers SET reserved = (SELECT max(seq) FROM "
+        "(SELECT seq FROM documents UNION ALL SELECT seq FROM stamps))",
+    ),
+)
+
+
+def audit(db: sqlite3.Connection, keys: dict[int, Key], scope: Scope) -> Iterator[tuple[Rule | None, Finding]]:
+    """What is wrong, with the rule that it breaks, None where SQLite itself found it; reads all of the file."""
+    try:
+        yield from ((None, found) for found in own(db))
+        for rule in RULES:
+            for collection, count in db.execute(rule.query).fetchall():
+                key = keys.get(collection)
+                if key is None or scope.holds(key):
+                    yield rule, finding("record", f"{count} {rule.what}", count, key)
+    except sqlite3.DatabaseError as error:
+        yield None, finding("record", f"the record cannot be read ({error}); {RESTORE}", 1)
+
+
+def own(db: sqlite3.Connection) -> Iterator[Finding]:
+    """What SQLite finds: pages, indexes, references."""
+    said = [text for (text,) in db.execute(f"PRAGMA integrity_check({SHOWN})")]
+    for text in said if said != ["ok"] else []:
+        yield finding("record", f"the file is damaged ({text}); {RESTORE}", 1)
+    for table, row, parent, _ in db.execute("PRAGMA foreign_key_check").fetchmany(SHOWN):
+        yield finding("record", f"{table} {row} refers to {parent} that is not there; {RESTORE}", 1)
+
+
+def finding(part: str, what: str, count: int, key: Key | None = None) -> Finding:
+    """One, of a collection or of the whole record."""
+    tenant, collection = (key.tenant, key.collection) if key is not None else ("", "")
+    return Finding(tenant=tenant, collection=collection, part=part, what=what, count=count)
