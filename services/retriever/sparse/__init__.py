@@ -46,6 +46,10 @@ class Searcher(Protocol):
         """
         ...
 
+    def rows(self) -> Rows:
+        """Every row in the index, ascending, one that is there twice named twice; raises Damaged."""
+        ...
+
 
 class Sparse(Protocol):
     """A collection's index; one thread writes, any thread searches what ``searcher`` gave."""
