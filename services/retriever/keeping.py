@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -100,7 +100,7 @@ def packed(found: Found) -> bytes:
     counts = found.statistics
     return orjson.dumps(
         [
-            [astuple(one) for one in found.fused],
+            [list(one) for one in found.fused],
             counts and [counts.passages, list(counts.token_ids), list(counts.passage_frequencies)],
         ]
     )

@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -84,7 +83,7 @@ def waiters(search: Search) -> int:
 
 
 def shown(found: Response, n: int = 0) -> list[tuple[object, ...]]:
-    return [(hit.passage.id, hit.passage.text, hit.score, *astuple(hit.fused)) for hit in found.results[n].hits]
+    return [(hit.passage.id, hit.passage.text, hit.score, *hit.fused) for hit in found.results[n].hits]
 
 
 async def test_the_same_again_is_exactly_the_same_and_not_searched(
