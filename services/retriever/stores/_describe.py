@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ragline.v1.retriever_pb2 import CollectionState
+from services.retriever.dense import Dense, Layered, State
 from services.retriever.stores import Key, Scope
 from services.retriever.stores._held import Held
 from services.retriever.stores._reader import Reader
 
 LIVING = "SELECT count(*) FROM documents WHERE collection = ? AND died IS NULL"
 DEAD = "SELECT coalesce(sum(passages), 0) FROM documents WHERE collection = ? AND died IS NOT NULL"
+STAGED = (
+    "SELECT next_fingerprint, (SELECT count(*) FROM staged s WHERE s.collection = c.id) "
+    "FROM collections c WHERE id = ?"
+)
 
 
 def states(held: Mapping[Key, Held], reader: Reader, scope: Scope) -> list[CollectionState]:
@@ -22,6 +27,8 @@ def states(held: Mapping[Key, Held], reader: Reader, scope: Scope) -> list[Colle
 def state(key: Key, held: Held, reader: Reader) -> CollectionState:
     """One collection's."""
     snapshot = held.current
+    dense = how(snapshot.index, snapshot.dimensions)
+    following = reader.db.execute(STAGED, (snapshot.collection,)).fetchone() or ("", 0)
     return CollectionState(
         tenant=key.tenant,
         collection=key.collection,
@@ -30,5 +37,15 @@ def state(key: Key, held: Held, reader: Reader) -> CollectionState:
         passages=snapshot.passages,
         fingerprint=snapshot.fingerprint,
         dimensions=snapshot.dimensions,
+        next_fingerprint=following[0],
+        staged=following[1],
+        dense_tier=dense.tier,
+        recall=dense.recall,
+        dense_bytes=dense.bytes,
         dead_passages=reader.db.execute(DEAD, (snapshot.collection,)).fetchone()[0],
     )
+
+
+def how(index: Dense, dimensions: int) -> State:
+    """How vectors are searched; an index of one part compares with all of them as they are."""
+    return index.state() if isinstance(index, Layered) else State("exact", None, 4 * dimensions * len(index))

@@ -64,7 +64,7 @@ class Record:
             raise Mismatch(
                 f"The collection {key.collection!r} was filled by the embedder {found.fingerprint!r} "
                 f"({found.dimensions} dimensions), this document was embedded by {content.fingerprint!r} "
-                f"({dimensions}); embed the collection anew (`ragline reembed`), or write to another one.",
+                f"({dimensions}); embed it all anew (`ragline reembed`), or write to another collection.",
                 wanted=found.fingerprint,
             )
         self.db.execute(
