@@ -1,0 +1,126 @@
+"""Builds a graph over SQ8 codes, and finds by trial how deep it must be searched for the recall that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from services.retriever.dense import Read, Slots, Stopped, Vectors
+from services.retriever.dense._segments import (
+    HNSW,
+    Segment,
+    alone,
+    crowd,
+    empty_codes,
+    empty_graph,
+    native,
+)
+
+TRAINED_ROWS = 16_384  # that the range of each dimension is taken from
+BLOCK_ROWS = 4096  # added at a time: what stopping the service may have to wait for
+TRIED = 256  # queries of the trial
+NEAREST = 10
+NOISE = 0.4  # of a vector's length: a question is near what answers it, but not the same
+LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How segments are built: threads, the recall that a graph must reach, when a scan beats it."""
+
+    threads: int
+    recall: float
+    scan_factor: float
+
+
+class Trial:
+    """Questions near some of the collection's own vectors, and what is truly nearest to each, bar itself."""
+
+    def __init__(self, rows: Slots, vectors: Vectors) -> None:
+        dice = np.random.default_rng(len(rows))
+        noise = dice.standard_normal(vectors.shape).astype(np.float32)
+        lengths = np.maximum(np.linalg.norm(noise, axis=1, keepdims=True), 1e-12)
+        queries = vectors + NOISE * np.linalg.norm(vectors, axis=1, keepdims=True) * noise / lengths
+        self.rows = rows
+        self.queries: Vectors = np.ascontiguousarray(queries, dtype=np.float32)
+        self.scores = np.full((len(rows), NEAREST), -np.inf, dtype=np.float32)
+        self.slots = np.full((len(rows), NEAREST), -1, dtype=np.int64)
+        self.own = np.full(len(rows), -1, dtype=np.int64)
+
+    def look(self, rows: Slots, vectors: Vectors, first: int) -> None:
+        """Take a block of the index into account; ``first`` is its first slot."""
+        scores = self.queries @ vectors.T
+        mine = np.flatnonzero(np.isin(self.rows, rows))
+        at = np.searchsorted(rows, self.rows[mine])
+        scores[mine, at] = -np.inf
+        self.own[mine] = first + at
+        slots = np.broadcast_to(np.arange(first, first + len(rows)), scores.shape)
+        scores, slots = np.hstack([self.scores, scores]), np.hstack([self.slots, slots])
+        best = np.argpartition(scores, -NEAREST, axis=1)[:, -NEAREST:]
+        self.scores = np.take_along_axis(scores, best, axis=1)
+        self.slots = np.take_along_axis(slots, best, axis=1)
+
+    def recall(self, found: Slots) -> float:
+        """The share of the truly nearest among ``found`` (queries, NEAREST + 1), which may name each itself."""
+        hits = wanted = 0
+        for true, own, slots in zip(self.slots, self.own, found, strict=True):
+            nearest = {int(slot) for slot in true if slot >= 0}
+            hits += len(nearest & set([slot for slot in slots.tolist() if slot not in (own, -1)][:NEAREST]))
+            wanted += len(nearest)
+        return hits / wanted if wanted else 1.0
+
+    def depth(self, index: object, target: float) -> tuple[int, float]:
+        """The smallest ef of the ladder that reaches the recall ``target``, or the largest, and its recall."""
+        alone()
+        ef, recall = LADDER[0], 0.0
+        for ef in LADDER:
+            options = native.SearchParametersHNSW(efSearch=ef)
+            found = index.search(self.queries, NEAREST + 1, params=options)[1]  # type: ignore[attr-defined]
+            recall = self.recall(found)
+            if recall >= target:
+                return ef, recall
+        log.warning("no depth of search reaches the recall wanted", recall=round(recall, 4), wanted=target)
+        return ef, recall
+
+
+def built(
+    kind: str, dimensions: int, rows: Slots, read: Read, stopping: Callable[[], bool], work: Work
+) -> tuple[Segment, Slots]:
+    """A segment over the vectors of ``rows``; see ``LayeredBackend``."""
+    crowd(work.threads)
+    dice = np.random.default_rng(len(rows))
+    picked = np.sort(dice.choice(rows, min(len(rows), TRAINED_ROWS), replace=False))
+    sample = [*read(picked)] or [(rows[:0], np.empty((0, dimensions), dtype=np.float32))]
+    known, vectors = (np.concatenate(part) for part in zip(*sample, strict=True))
+    index = empty_graph(dimensions) if kind == HNSW else empty_codes(dimensions)
+    # An index of nothing is possible: everything may have been deleted meanwhile.
+    index.train(vectors if len(vectors) else np.zeros((1, dimensions), dtype=np.float32))
+    tried = np.sort(dice.choice(len(known), min(len(known), TRIED), replace=False))
+    trial = Trial(known[tried], vectors[tried])
+    held: list[Slots] = [rows[:0]]
+    for some, block in blocks(read(rows), stopping):
+        if kind == HNSW:
+            trial.look(some, block, int(index.ntotal))
+        index.add(block)
+        held.append(some)
+    if kind != HNSW:
+        return Segment(kind, index), np.concatenate(held)
+    ef, recall = trial.depth(index, work.recall)
+    return Segment(kind, index, ef, recall, work.scan_factor), np.concatenate(held)
+
+
+def blocks(
+    found: Iterator[tuple[Slots, Vectors]], stopping: Callable[[], bool]
+) -> Iterator[tuple[Slots, Vectors]]:
+    """What is read, in blocks of bounded size; raises Stopped between two."""
+    for rows, vectors in found:
+        for start in range(0, len(rows), BLOCK_ROWS):
+            if stopping():
+                raise Stopped
+            part = slice(start, start + BLOCK_ROWS)
+            yield rows[part], np.ascontiguousarray(vectors[part], dtype=np.float32)
