@@ -30,6 +30,7 @@ from services.retriever.stores import (
     Upserted,
     Vectorised,
 )
+from services.retriever.stores._builder import Builder
 from services.retriever.stores._changes import Changes
 from services.retriever.stores._compact import Compaction, trimmed
 from services.retriever.stores._describe import states
@@ -92,7 +93,11 @@ class EmbeddedStore:
         self.unsettled: set[int] = set()  # collections whose checkpoint or purge may be due
         self.open_all(parts.folder)
         self.writer = Writer(self.record, limits, self.follow, self.tidy)
+        self.builder = Builder(parts.dense, self.writer.submit)
+        for held in self.by_id.values():
+            self.builder.wake(held)
         self.writer.start()
+        self.builder.start()
 
     def open_all(self, folder: Path) -> None:
         """Bring all collections into memory; raises SettingsError where the record cannot be read."""
@@ -223,6 +228,7 @@ class EmbeddedStore:
                 held.publish(turned(held, group, generations[identity]))
             else:
                 held.follow(group, generations[identity])
+            self.builder.wake(self.by_id[identity])
 
     def tidy(self, idle: bool) -> bool:
         """Note how far the sparse indexes are, purge what no reader can ask for any more, forget old numbers."""
@@ -252,9 +258,11 @@ class EmbeddedStore:
 
     def close(self) -> None:
         """Finish the writes in hand, note how far the indexes are, let go of the files."""
+        self.builder.close()
         self.writer.close()
         for held in self.by_id.values():
             held.texts.close()
+            held.put_away()
         if self.writer.healthy:
             self.rest()
         self.reader.close()
