@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from eval import answers, beir, retrieval
+from eval import answers, beir, retrieval, table
 from eval.metrics import interval
 from tests.suite import Suite
 
@@ -28,6 +29,9 @@ def main(
     impossible: Annotated[int, typer.Option(help="Unanswerable questions to ask, from SQuAD 2.0.")] = 100,
     only: Annotated[str, typer.Option(help="retrieval, answers, or both.")] = "both",
     output: Annotated[Path, typer.Option(help="Where the figures go, as JSON.")] = HERE / "results" / "eval.json",
+    keep: Annotated[
+        Path | None, typer.Option(help="Where the documents stay, so that the next run need not embed them again.")
+    ] = None,
 ) -> None:
     """Start a suite, put each set in, search, ask, and print what came out."""
     sets = find_sets(folders or [DEFAULT_DATA])
@@ -37,8 +41,8 @@ def main(
         )
     figures: dict[str, Any] = {}
     with (
-        tempfile.TemporaryDirectory() as folder,
-        Suite(Path(folder), retrieval.ENVIRONMENT) as suite,
+        place(keep) as folder,
+        Suite(folder, retrieval.ENVIRONMENT) as suite,
         suite.client(600) as client,
     ):
         for path in sets:
@@ -54,8 +58,19 @@ def main(
                 shares = answers.measure(client, data, unknown, questions)
                 figure["answers"] = asdict(shares)
                 print("".join(f"\n  {name:20} {value:.3f}" for name, value in asdict(shares).items()))
+    print_table({name: figure["retrieval"] for name, figure in figures.items() if "retrieval" in figure})
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(figures, indent=1))
+
+
+@contextmanager
+def place(keep: Path | None) -> Iterator[Path]:
+    """The folder to keep, or one that is gone afterwards."""
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def find_sets(folders: list[Path]) -> list[Path]:
@@ -74,6 +89,20 @@ def print_retrieval(name: str, systems: Mapping[str, Mapping[str, list[float]]])
         means = "  ".join(f"{metric} {sum(values) / len(values):.3f}" for metric, values in metrics.items())
         low, high = interval([value - other for value, other in zip(metrics["ndcg@10"], base, strict=True)])
         print(f"  {system:20} {means}  vs hybrid [{low:+.3f}, {high:+.3f}]")
+
+
+def print_table(sets: Mapping[str, table.Systems]) -> None:
+    """All sets and systems, then for each set whether a joined mode costs what a single one had."""
+    if not sets:
+        return
+    print(f"\n{table.markdown(sets)}\n")
+    for name, measured in sets.items():
+        for verdict in table.verdicts(measured):
+            says = "holds" if verdict.holds else "DOES NOT HOLD"
+            print(
+                f"  {name:20} {verdict.system:7} - {verdict.single:7} {verdict.difference:+.3f} "
+                f"[{verdict.low:+.3f}, {verdict.high:+.3f}]  at least -{table.ALLOWED[verdict.system]}: {says}"
+            )
 
 
 if __name__ == "__main__":

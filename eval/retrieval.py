@@ -1,4 +1,4 @@
-"""Search quality over REST: sparse, dense, hybrid, and hybrid with the reranker."""
+"""Search quality over REST: each mode, each way to fuse, and the reranker behind them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from tests.suite import put
 
 DEPTH = 200  # passages asked for, so that 100 documents are left when passages of one document fall together
 POOL = 50  # passages that the reranker orders by default; it changes no recall below that
+WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)  # of the dense side, beside the default
 SYSTEMS: Mapping[str, dict[str, Any]] = {
     "sparse": {"mode": "sparse", "top_k": DEPTH},
     "dense": {"mode": "dense", "top_k": DEPTH},
+    "rrf": {"mode": "hybrid", "fusion": "rrf", "top_k": DEPTH},
+    **{
+        f"weighted {weight}": {"mode": "hybrid", "fusion": "weighted", "dense_weight": weight, "top_k": DEPTH}
+        for weight in WEIGHTS
+    },
     "hybrid": {"mode": "hybrid", "top_k": DEPTH},
+    "auto": {"mode": "auto", "top_k": DEPTH},
     "hybrid + reranker": {"mode": "hybrid", "top_k": POOL, "rerank": True},
+    "auto + reranker": {"mode": "auto", "top_k": POOL, "rerank": True},
 }
 ENVIRONMENT = {"RETRIEVER_MAX_TOP_K": str(DEPTH)}
 DOCUMENTS_A_REQUEST = 500

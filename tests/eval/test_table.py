@@ -1,0 +1,28 @@
+import pytest
+
+from eval.table import ALLOWED, markdown, verdicts
+
+
+def measured(**means: list[float]) -> dict[str, dict[str, list[float]]]:
+    return {system: {"ndcg@10": values} for system, values in means.items()}
+
+
+def test_one_row_a_set_with_its_best_in_bold() -> None:
+    sets = {"small": measured(sparse=[0.5, 0.7], dense=[0.9, 0.9]), "other": measured(dense=[0.25])}
+    assert markdown(sets).splitlines() == [
+        "| nDCG@10 | sparse | dense |",
+        "|---|---|---|",
+        "| small, 2 queries | 0.600 | **0.900** |",
+        "| other, 1 queries |  | **0.250** |",
+    ]
+
+
+def test_each_joined_mode_is_held_against_the_better_single_one() -> None:
+    values = measured(sparse=[0.2, 0.4], dense=[0.6, 0.4], hybrid=[0.6, 0.39], auto=[0.6, 0.39], rrf=[0.0, 0.0])
+    hybrid, auto = verdicts(values)
+    assert (hybrid.system, hybrid.single, auto.system) == ("hybrid", "dense", "auto")
+    assert hybrid.difference == pytest.approx(-0.005)
+    assert hybrid.low <= hybrid.difference <= hybrid.high
+    assert not hybrid.holds
+    assert auto.holds
+    assert auto.difference >= -ALLOWED["auto"]
