@@ -1,0 +1,82 @@
+"""How Whoosh's files are written here: each named once, checksummed, removed only once nothing needs it."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from whoosh import analysis, columns, fields
+from whoosh.codec.whoosh3 import W3Codec, W3Segment
+from whoosh.filedb.filestore import FileStorage
+from whoosh.index import TOC, FileIndex
+from whoosh.scoring import BM25F
+from whoosh.writing import SegmentWriter
+
+from services.retriever.sparse import Damaged
+from services.retriever.sparse import _manifest as manifest
+
+CHARACTERS = "characters"  # single ones of scripts without spaces
+
+
+def schema() -> fields.Schema:
+    """The row as a column, three texts with positions, nothing stored."""
+    terms = analysis.RegexTokenizer(r"\S+")
+    texts = {name: fields.TEXT(analyzer=terms, phrase=True) for name in ("title", "section", "text")}
+    characters = fields.TEXT(analyzer=terms, phrase=False)
+    return fields.Schema(row=fields.COLUMN(columns.NumericColumn("q", default=-1)), characters=characters, **texts)
+
+
+class Bm25(BM25F):  # type: ignore[misc]  # Whoosh has no types
+    """BM25 with the inverse document frequency of Lucene and tantivy, which is never negative."""
+
+    def idf(self, searcher: Any, fieldname: str, text: bytes) -> float:
+        """How much a term tells."""
+        whole = searcher.get_parent()
+        holding = whole.doc_frequency(fieldname, text)
+        return math.log(1 + (whole.doc_count_all() - holding + 0.5) / (holding + 0.5))
+
+
+class Folder(FileStorage):  # type: ignore[misc]  # Whoosh has no types
+    """A folder whose temporary files lie inside: Whoosh's own place for them is one for all its indexes."""
+
+    def temp_storage(self, name: str | None = None) -> FileStorage:
+        """A new folder for the postings of a commit under way."""
+        return FileStorage(str(Path(self.folder) / f"{secrets.token_hex(8)}.tmp")).create()
+
+
+class Codec(W3Codec):  # type: ignore[misc]  # Whoosh has no types
+    """Whoosh's format, with names of segments that do not hang on the seed of ``random``."""
+
+    def new_segment(self, storage: FileStorage, indexname: str) -> W3Segment:
+        """A segment with a name of its own."""
+        return W3Segment(self, indexname, segid=secrets.token_hex(8))
+
+
+class Writer(SegmentWriter):  # type: ignore[misc]  # Whoosh has no types
+    """Commits by the manifest: a crash before it is renamed leaves the index as it was, complete."""
+
+    def __init__(self, index: FileIndex, memory_mb: int) -> None:
+        super().__init__(index, codec=Codec(), limitmb=memory_mb)
+        self.folder = Path(self.storage.folder)
+        self.manifest = manifest.Manifest({})
+
+    def commit(self, **options: Any) -> None:
+        """Finish, and remove what is not of the index any more."""
+        super().commit(**options)
+        self.manifest.sweep(self.folder)
+
+    def _commit_toc(self, segments: Sequence[W3Segment]) -> None:
+        """Write the table of contents, then the manifest that makes it count."""
+        TOC(self.schema, segments, self.generation).write(self.storage, self.indexname)
+        names = [f"_{self.indexname}_{self.generation}.toc"]
+        for segment in segments:
+            names += segment.list_files(self.storage)
+        try:
+            before = manifest.read(self.folder).files
+        except Damaged:  # the first commit
+            before = {}
+        self.manifest = manifest.made(self.folder, names, before)
+        self.manifest.write(self.folder)
