@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.retriever.stores import Store
-from tests.retriever.parts import open_store
+from tests.retriever.parts import open_store, open_tiered
 
-STORES: dict[str, Callable[[Path], Store]] = {"embedded": open_store}
+STORES: dict[str, Callable[[Path], Store]] = {"embedded": open_store, "tiered": open_tiered}
 
 
 @pytest.fixture(params=STORES)

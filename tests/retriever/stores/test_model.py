@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.retriever.stores import Upserted
-from tests.retriever.parts import KEY, check, content, open_store
+from services.retriever.stores.embedded import EmbeddedStore
+from tests.retriever.parts import KEY, check, content, open_store, open_tiered
 from tests.retriever.stores.reference import Reference
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -25,13 +26,16 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.store = open_store(self.folder, segment_rows=4)
+        self.store = self.opened()
         self.model = Reference()
         self.spare = [asyncio.run(self.store.reserve(1))]  # taken, and not written with yet
         self.used = [asyncio.run(self.store.reserve(1))]
         self.model.taken(self.used[0])
         self.written = 0
         self.generation = 0
+
+    def opened(self) -> EmbeddedStore:
+        return open_store(self.folder, segment_rows=4)
 
     def texts(self, count: int) -> list[str]:
         self.written += 1
@@ -87,13 +91,13 @@ class Model(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_store(self.folder, segment_rows=4)
+        self.store = self.opened()
 
     @rule()
     def lose_the_sparse_index(self) -> None:
         self.store.close()
         shutil.rmtree(self.folder / "sparse", ignore_errors=True)
-        self.store = open_store(self.folder, segment_rows=4)
+        self.store = self.opened()
 
     @invariant()
     def agrees(self) -> None:
@@ -106,5 +110,25 @@ class Model(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
+class TieredModel(Model):
+    """The same with vectors in tiers, which are built and put in place while all this goes on."""
+
+    def opened(self) -> EmbeddedStore:
+        return open_tiered(self.folder)
+
+    @rule()
+    def wait_for_the_builder(self) -> None:
+        assert self.store.builder.wait(30)
+
+    @rule()
+    def lose_the_dense_files(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.folder / "dense", ignore_errors=True)
+        self.store = self.opened()
+
+
+BOUNDS = settings(max_examples=12, stateful_step_count=12, deadline=None)
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+TestModel.settings = BOUNDS
+TestTieredModel = TieredModel.TestCase
+TestTieredModel.settings = BOUNDS

@@ -50,7 +50,7 @@ def searched_by(store: Store, fingerprint: str, dimensions: int, texts: Sequence
     for text in texts:
         found = view.dense(vector(text, dimensions)[None], 1, None)[0]
         assert [p.text for p in view.fetch(found.rows.tolist()).values()] == [text]
-        assert round(float(found.scores[0]), 3) == 1.0
+        assert float(found.scores[0]) == pytest.approx(1.0, abs=0.01)
 
 
 async def test_a_switch_waits_for_every_passage_and_is_one_generation(store: Store) -> None:
@@ -171,7 +171,7 @@ async def test_searches_and_writes_go_on_and_the_switch_is_reached(store: Store)
             view = store.view(KEY)
             width = {FINGERPRINT: 16, OTHER: WIDE}[view.fingerprint]
             found = (await asyncio.to_thread(view.dense, vector("passage of d7", width)[None], 3, None))[0]
-            assert round(float(found.scores[0]), 3) == 1.0
+            assert float(found.scores[0]) == pytest.approx(1.0, abs=0.01)
             assert view.cosines(vector("x", width), found.rows).shape == (3,)
 
     async def write(own: int) -> None:
