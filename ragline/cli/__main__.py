@@ -15,11 +15,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 import ragline
 from ragline import settings as base
+from ragline.cli import backup as backups
 from ragline.cli import batch as batches
 from ragline.cli import doctor as doctors
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli import queue as queues
+from ragline.cli import upkeep
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
 from ragline.cli.terminal import STEERING, out, shown
@@ -29,6 +31,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask question
 models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
 app.add_typer(models, name="models")
 app.add_typer(queues.app, name="queue")
+app.add_typer(upkeep.app)
+app.add_typer(backups.app)
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]

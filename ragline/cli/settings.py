@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -9,6 +10,8 @@ from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
 from ragline.addresses import joined
+
+RETRIEVER_GRPC_PORT = 50052  # the retriever's default
 
 
 class Settings(settings.Settings):
@@ -19,6 +22,11 @@ class Settings(settings.Settings):
     host: str = Field("127.0.0.1", description="address that the all-in-one listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that the all-in-one listens on")
     url: str = Field("", description="where the command line finds the suite; empty means host and port above")
+    retriever_address: str = Field(
+        "",
+        description="host:port of the retriever's gRPC for what looks after it; "
+        "empty: RETRIEVER_GRPC_PORT on this machine",
+    )
     log_format: str = Field("text", pattern="^(json|text)$", description="json for machines, text for people")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="least level logged")
 
@@ -30,6 +38,13 @@ class Settings(settings.Settings):
         if url and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0):
             raise ValueError("write it as http://host:port")
         return url
+
+    @property
+    def retriever(self) -> str:
+        """Where the retriever's gRPC is: as in the all-in-one, whose port is the retriever's own setting."""
+        return (
+            self.retriever_address or f"127.0.0.1:{os.environ.get('RETRIEVER_GRPC_PORT') or RETRIEVER_GRPC_PORT}"
+        )
 
     @property
     def base_url(self) -> str:
