@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from ragline.v1.retriever_pb2 import Finding
 from services.retriever.sparse import Damaged, SparseBackend
 from services.retriever.stores import Key, Rows
 from services.retriever.stores._audit import finding
+from services.retriever.stores._files import FAULTS, MANIFEST, Files, digest
 from services.retriever.stores._reader import BATCH_ROWS
 from services.retriever.stores._snapshot import Snapshot, counted
 
@@ -133,6 +135,29 @@ def damaged_files(key: Key, backend: SparseBackend, folder: Path) -> Iterator[Fi
         else:
             return
     yield finding("sparse", f"the files of the index of words are damaged ({fault})", 1, key)
+
+
+def damaged_vectors(key: Key, folder: Path) -> Iterator[Finding]:
+    """Whether the files of vectors are what was written; those that are replaced meanwhile do not count."""
+    fault: Exception | None = None
+    for _ in range(OPENED):
+        try:
+            first, _, text = (folder / MANIFEST).read_bytes().partition(b"\n")
+            if digest(text).encode() != first:
+                raise ValueError("the manifest is not what was written")
+            manifest, files = json.loads(text), Files(folder)
+            files.checked(manifest["state"]["name"], manifest["state"]["checksum"])
+            for part in manifest["parts"]:
+                files.checked(f"{part['name']}.faiss", part["checksum"])
+        except FileNotFoundError as error:
+            if not (folder / MANIFEST).exists():
+                return  # a small collection has none
+            fault = error
+        except FAULTS as error:
+            fault = error
+        else:
+            return
+    yield finding("dense", f"the files of the index of vectors are damaged ({fault})", 1, key)
 
 
 def padded(counts: NDArray[np.int32], size: int) -> NDArray[np.int32]:

@@ -10,24 +10,37 @@ from ragline.v1.retriever_pb2 import Finding
 from services.retriever.stores import Key, Scope
 
 SHOWN = 10  # of what SQLite finds in its own file
-RESTORE = "restore it from a backup (`ragline restore`)"
+RESTORE = "mend, then restore a backup (`ragline restore`)"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What must not be found. ``query`` gives collections (or NULL) and how many; ``mend`` removes them."""
+    """What must not be found. ``query`` gives collections (or NULL) and how many; ``mend`` removes them.
+
+    What only a backup can mend is ``retake``n: the documents count as changed, so that the next write of what
+    they were takes their place.
+    """
 
     what: str
     query: str
     mend: str = ""
+    retake: str = ""
+
+
+def damaged(what: str, condition: str) -> Rule:
+    """Documents (``d``) of which something is missing or wrong."""
+    return Rule(
+        f"{what}; {RESTORE}",
+        f"SELECT d.collection, count(*) FROM documents d WHERE {condition} GROUP BY 1",  # noqa: S608 - constants
+        retake=f"UPDATE documents AS d SET content_hash = '' WHERE {condition}",  # noqa: S608
+    )
 
 
 def missing(table: str, condition: str) -> str:
-    """Documents that lack rows of ``table`` (aliased ``x``)."""
+    """That a document lacks rows of ``table`` (aliased ``x``)."""
     return (
-        "SELECT d.collection, count(*) FROM documents d WHERE d.passages <> "  # noqa: S608 - constants
-        f"(SELECT count(*) FROM {table} x WHERE x.row >= d.first_row AND x.row < d.first_row + d.passages "
-        f"AND {condition}) GROUP BY 1"
+        f"d.passages <> (SELECT count(*) FROM {table} x WHERE x.row >= d.first_row "  # noqa: S608 - constants
+        f"AND x.row < d.first_row + d.passages AND {condition})"
     )
 
 
@@ -47,26 +60,18 @@ STAGED_FOR_NOBODY = (
     "NOT EXISTS (SELECT 1 FROM passages p JOIN documents d ON d.id = p.document "
     "WHERE p.row = staged.row AND d.died IS NULL AND d.collection = staged.collection)"
 )
-LIVING_VECTORS = (
-    "SELECT v.collection, count(*) FROM documents d JOIN vectors v ON v.row >= d.first_row "
-    "AND v.row < d.first_row + d.passages JOIN collections c ON c.id = d.collection WHERE d.died IS NULL AND "
+OF_ANOTHER_KIND = (
+    "d.died IS NULL AND EXISTS (SELECT 1 FROM vectors v JOIN collections c ON c.id = d.collection "
+    "WHERE v.row >= d.first_row AND v.row < d.first_row + d.passages "
+    "AND (length(v.vector) <> 4 * c.dimensions OR length(v.token_ids) % 4 <> 0))"
 )
 
 RULES = (
-    Rule(f"documents lack passages; {RESTORE}", missing("passages", "x.document = d.id")),
-    Rule(f"documents lack vectors; {RESTORE}", missing("vectors", "x.collection = d.collection")),
-    Rule(
-        f"documents lack their text; {RESTORE}",
-        "SELECT collection, count(*) FROM documents WHERE id NOT IN (SELECT document FROM sources) GROUP BY 1",
-    ),
-    Rule(
-        f"vectors or word pieces are not of the collection's kind; {RESTORE}",
-        f"{LIVING_VECTORS} (length(v.vector) <> 4 * c.dimensions OR length(v.token_ids) % 4 <> 0) GROUP BY 1",
-    ),
-    Rule(
-        f"documents have metadata that is no JSON; {RESTORE}",
-        "SELECT collection, count(*) FROM documents WHERE NOT json_valid(metadata) GROUP BY 1",
-    ),
+    damaged("documents lack passages", missing("passages", "x.document = d.id")),
+    damaged("documents lack vectors", missing("vectors", "x.collection = d.collection")),
+    damaged("documents lack their text", "d.id NOT IN (SELECT document FROM sources)"),
+    damaged("documents have vectors or word pieces that are not of their collection's kind", OF_ANOTHER_KIND),
+    damaged("documents have metadata that is no JSON", "NOT json_valid(d.metadata)"),
     Rule(
         f"documents are of a later generation than their collection; {RESTORE}",
         "SELECT d.collection, count(*) FROM documents d JOIN collections c ON c.id = d.collection "

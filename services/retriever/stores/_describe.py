@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ragline.v1.retriever_pb2 import CollectionState
-from services.retriever.dense import Dense, Layered, State
 from services.retriever.stores import Key, Scope
 from services.retriever.stores._held import Held
 from services.retriever.stores._reader import Reader
@@ -27,7 +26,7 @@ def states(held: Mapping[Key, Held], reader: Reader, scope: Scope) -> list[Colle
 def state(key: Key, held: Held, reader: Reader) -> CollectionState:
     """One collection's."""
     snapshot = held.current
-    dense = how(snapshot.index, snapshot.dimensions)
+    dense = snapshot.state()
     following = reader.db.execute(STAGED, (snapshot.collection,)).fetchone() or ("", 0)
     return CollectionState(
         tenant=key.tenant,
@@ -44,8 +43,3 @@ def state(key: Key, held: Held, reader: Reader) -> CollectionState:
         dense_bytes=dense.bytes,
         dead_passages=reader.db.execute(DEAD, (snapshot.collection,)).fetchone()[0],
     )
-
-
-def how(index: Dense, dimensions: int) -> State:
-    """How vectors are searched; an index of one part compares with all of them as they are."""
-    return index.state() if isinstance(index, Layered) else State("exact", None, 4 * dimensions * len(index))

@@ -13,8 +13,10 @@ import structlog
 from ragline.v1.retriever_pb2 import Finding
 from services.retriever.sparse import SparseBackend
 from services.retriever.stores import Key, Scope
-from services.retriever.stores._agreement import damaged_files, disagreements
+from services.retriever.stores._agreement import damaged_files, damaged_vectors, disagreements
 from services.retriever.stores._audit import Rule, audit, finding
+from services.retriever.stores._builder import Builder
+from services.retriever.stores._files import Files
 from services.retriever.stores._held import Held
 from services.retriever.stores._record import Record
 from services.retriever.stores._renewal import Renewal
@@ -23,6 +25,7 @@ from services.retriever.stores._writer import Writer
 
 DERIVED = ("sparse", "dense")  # folders with a folder for each collection
 NAMES = "SELECT id, tenant, name FROM collections"
+REWRITE_S = 120.0  # that files are waited for; they are written later where that is not enough
 TRIES = 5  # at a moment that a change of the embedder leaves alone
 
 log = structlog.get_logger(__name__)
@@ -34,8 +37,11 @@ class Verification:
     Reading keeps no writer waiting. Mending is done by the writer, and writes wait while it is; searches do not.
     """
 
-    def __init__(self, folder: Path, record: Record, writer: Writer, sparse: SparseBackend) -> None:
+    def __init__(
+        self, folder: Path, record: Record, writer: Writer, builder: Builder, sparse: SparseBackend
+    ) -> None:
         self.folder = folder
+        self.builder = builder
         self.record = record
         self.writer = writer
         self.sparse = sparse
@@ -65,9 +71,10 @@ class Verification:
             yield db
 
     def removed(self, rule: Rule) -> bool:
-        """Let the writer do what a rule's mending is; says whether it has one."""
-        if rule.mend:
-            self.writer.submit(lambda _: (self.record.db.execute(rule.mend).rowcount, None), 0).result()
+        """Let the writer do what a rule's mending is; says whether that makes it whole."""
+        statement = rule.mend or rule.retake
+        if statement:
+            self.writer.submit(lambda _: (self.record.db.execute(statement).rowcount, None), 0).result()
             log.warning("record mended", what=rule.what)
         return bool(rule.mend)
 
@@ -80,6 +87,11 @@ class Verification:
             left = {each.part for each in self.looked_at(key, held)}
         for each in found:
             each.mended = mend and each.part not in left
+            yield each
+        for each in damaged_vectors(key, held.files.folder):
+            if mend:
+                self.rewrite(held)
+                each.mended = not list(damaged_vectors(key, held.files.folder))
             yield each
 
     def looked_at(self, key: Key, held: Held) -> list[Finding]:
@@ -95,7 +107,8 @@ class Verification:
                     continue  # it has just changed: the next look sees the vectors of the new one
                 found = list(disagreements(db, key, snapshot))
                 break
-        return found + list(damaged_files(key, self.sparse, held.texts.folder))
+        found += damaged_files(key, self.sparse, held.texts.folder)
+        return found
 
     def rebuild(self, held: Held, parts: set[str]) -> None:
         """Derive anew what is wrong."""
@@ -104,6 +117,13 @@ class Verification:
         if parts - {"sparse"}:
             self.renewal.vectors(held)
         log.warning("collection mended", collection=held.current.collection, parts=sorted(parts))
+
+    def rewrite(self, held: Held) -> None:
+        """Have the files of vectors written anew from memory, by the thread that does so anyway."""
+        held.files = Files(held.files.folder)  # which knows of none that is whole
+        self.builder.wake(held)
+        self.builder.wait(REWRITE_S)
+        log.warning("files of vectors written anew", collection=held.current.collection)
 
     def orphans(self, mend: bool) -> Iterator[Finding]:
         """Files of collections that are not there."""

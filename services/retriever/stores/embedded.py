@@ -207,7 +207,8 @@ class EmbeddedStore:
 
     def verify(self, scope: Scope, *, mend: bool) -> Iterator[Finding]:
         """What does not agree; see ``Store``."""
-        verification = Verification(self.file.parent, self.record, self.writer, self.backends.sparse)
+        parts = (self.record, self.writer, self.builder, self.backends.sparse)
+        verification = Verification(self.file.parent, *parts)
         return verification.findings(dict(self.held), scope, mend=mend)
 
     def compact(self, scope: Scope) -> tuple[int, int]:
