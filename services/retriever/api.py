@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ragline.errors import InvalidRequest
 from ragline.http import StrictBody
 from ragline.v1.passage_pb2 import Passage
-from services.retriever import filters
+from services.retriever import filters, wishes
 from services.retriever.asking import Hit, Request, Result
 from services.retriever.asking import Response as Found
+from services.retriever.explaining import explanation
 from services.retriever.limits import DEFAULT_TENANT, Limits, key
 from services.retriever.search import Search
 from services.retriever.stores import DEFAULT_COLLECTION
+from services.retriever.wishes import MAX_NEIGHBOURS
 
 EXAMPLE: dict[str, JsonValue] = {
     "query": "How is a lost message retried?",
@@ -24,32 +26,76 @@ EXAMPLE: dict[str, JsonValue] = {
     "top_k": 5,
     "filter": {"lang": "en", "year": {"$gte": 2020}},
 }
+VARIED: dict[str, JsonValue] = {
+    "query": "lost messages",
+    "mode": "auto",
+    "diversity": 0.3,
+    "collapse": True,
+    "neighbours": 1,
+    "explain": True,
+}
+WEIGHTED: dict[str, JsonValue] = {
+    "queries": ["lost messages", "ferry tickets"],
+    "fusion": "weighted",
+    "dense_weight": 0.3,
+    "rerank": True,
+}
 
 
 class RetrieveBody(StrictBody):
     """One query, or many at once."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, VARIED, WEIGHTED]})
 
     query: Annotated[str | None, Field(description="what is looked for; or give queries")] = None
     queries: Annotated[list[str] | None, Field(description="many at once; equal ones are searched once")] = None
     collection: Annotated[str, Field(min_length=1, description="where to look")] = DEFAULT_COLLECTION
     top_k: Annotated[int, Field(description="most passages a query")] = 10
-    mode: Annotated[Literal["hybrid", "dense", "sparse"], Field(description="which search to use")] = "hybrid"
+    mode: Annotated[
+        Literal["hybrid", "dense", "sparse", "auto"],
+        Field(description="which search to use; auto: what evaluation says is best for the query"),
+    ] = "hybrid"
     filter: Annotated[dict[str, Any] | None, Field(description="see docs/how-to/filter.md")] = None
     rerank: Annotated[bool, Field(description="let the reranker order the best passages")] = False
-    explain: Annotated[bool, Field(description="tell each stage's rank and score of each passage")] = False
+    fusion: Annotated[
+        Literal["weighted", "rrf"] | None,
+        Field(description="how two rankings become one; RETRIEVER_FUSION if null"),
+    ] = None
+    dense_weight: Annotated[
+        float | None, Field(ge=0, le=1, description="of the search by meaning in weighted fusion, 0 to 1")
+    ] = None
+    diversity: Annotated[
+        float, Field(ge=0, le=1, description="0: the best first; 1: as unlike each other as can be")
+    ] = 0.0
+    neighbours: Annotated[
+        int, Field(ge=0, le=MAX_NEIGHBOURS, description="passages before and after each hit to widen it with")
+    ] = 0
+    collapse: Annotated[bool, Field(description="of passages that say nearly the same, show the best")] = False
+    wait_for: Annotated[
+        int, Field(ge=0, description="a generation, from a write's answer or a job: search no earlier one")
+    ] = 0
+    explain: Annotated[bool, Field(description="tell why each passage is where it is")] = False
 
 
 class ExplainBody(BaseModel):
-    """What each stage said of a passage; null where it did not return it."""
+    """What each stage said of a passage; null where it did not act or did not return it."""
 
+    mode: str | None = Field(description="what was searched for the query: hybrid, dense or sparse")
+    fusion: str | None = Field(description="weighted, rrf, or single where there was one ranking")
+    dense_weight: float | None
     dense_rank: int | None
     sparse_rank: int | None
     dense_score: float | None = Field(description="cosine with the query")
     sparse_score: float | None = Field(description="BM25")
+    dense_normalised: float | None = Field(description="0 to 1 among the query's candidates")
+    sparse_normalised: float | None = Field(description="0 to 1 of the query's best")
     fused_score: float
+    fused_rank: int
     rerank_score: float | None
+    diversity_score: float | None = Field(description="the maximal marginal relevance that it was chosen with")
+    duplicates: list[str] = Field(description="passages that were left out for it")
+    neighbours: list[str] = Field(description="passages that its text was widened with")
+    why: str = Field(description="a sentence for people")
 
 
 class PassageBody(BaseModel):
@@ -65,6 +111,10 @@ class PassageBody(BaseModel):
     start: int
     end: int
     metadata: dict[str, Any]
+    duplicates: list[str] | None = Field(None, description="with collapse: passages that say nearly the same")
+    own: list[int] | None = Field(
+        None, description="with neighbours: where in the text the passage itself begins and ends"
+    )
     explain: ExplainBody | None = Field(None, description="only where asked for")
 
 
@@ -106,16 +156,29 @@ def request(body: RetrieveBody, limits: Limits) -> Request:
         key=key(DEFAULT_TENANT, body.collection),
         queries=limits.queries(queries, batch=body.queries is not None),
         top_k=limits.top_k(body.top_k),
-        mode=body.mode,
         filter=filters.checked(body.filter, max_terms=limits.max_filter_terms),
         rerank=body.rerank,
+        **wishes.checked(
+            {
+                "mode": body.mode,
+                "fusion": body.fusion,
+                "dense_weight": body.dense_weight,
+                "diversity": body.diversity,
+                "neighbours": body.neighbours,
+                "collapse": body.collapse,
+                "wait_for": body.wait_for,
+            }
+        ),
     )
 
 
 def shown(result: Result, found: Found, *, explain: bool) -> dict[str, Any]:
     """One query's passages as JSON has them."""
     return {
-        "passages": [passage(hit, explain=explain) for hit in result.hits],
+        "passages": [
+            passage(hit) | ({"explain": explanation(hit, result.how, place)} if explain else {})
+            for place, hit in enumerate(result.hits, 1)
+        ],
         "generation": found.generation,
         "timings_ms": rounded(found),
     }
@@ -126,7 +189,7 @@ def rounded(found: Found) -> dict[str, float]:
     return {stage: round(ms, 3) for stage, ms in found.timings_ms.items()}
 
 
-def passage(hit: Hit, *, explain: bool) -> dict[str, Any]:
+def passage(hit: Hit) -> dict[str, Any]:
     """A passage as JSON has it."""
     found: Passage = hit.passage
     body: dict[str, Any] = {
@@ -142,14 +205,8 @@ def passage(hit: Hit, *, explain: bool) -> dict[str, Any]:
     }
     if found.page:
         body["page"] = found.page
-    if explain:
-        fused = hit.fused
-        body["explain"] = {
-            "dense_rank": fused.dense_rank,
-            "sparse_rank": fused.sparse_rank,
-            "dense_score": fused.dense_score,
-            "sparse_score": fused.sparse_score,
-            "fused_score": fused.score,
-            "rerank_score": hit.rerank_score,
-        }
+    if hit.duplicates:
+        body["duplicates"] = list(hit.duplicates)
+    if hit.own:
+        body["own"] = list(hit.own)
     return body

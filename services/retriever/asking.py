@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ragline.v1.passage_pb2 import Passage, Statistics
 from ragline.v1.reranker_pb2 import Candidate
@@ -15,7 +15,13 @@ from services.retriever.stores import Key, Vectors
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: 1 to many queries against one collection. ``mode`` is hybrid, dense or sparse."""
+    """What is asked: 1 to many queries against one collection.
+
+    ``mode`` is hybrid, dense, sparse or auto; ``fusion`` (weighted or rrf) and ``dense_weight`` (0 to 1) are the
+    settings' where None. ``diversity`` is 0 (the best first) to 1 (as unlike each other as can be),
+    ``neighbours`` the passages before and after each hit to widen it with; ``collapse`` shows one of those that
+    say nearly the same. ``wait_for`` is a generation: no earlier one is searched.
+    """
 
     key: Key
     queries: Sequence[str]
@@ -23,16 +29,47 @@ class Request:
     mode: str = "hybrid"
     filter: Filter | None = None
     rerank: bool = False
+    fusion: str | None = None
+    dense_weight: float | None = None
+    diversity: float = 0.0
+    neighbours: int = 0
+    collapse: bool = False
+    wait_for: int = 0
 
 
-@dataclass(frozen=True)
+class How(NamedTuple):
+    """How one query was searched: ``mode`` is hybrid, dense or sparse; ``method`` weighted, rrf or single.
+
+    ``dense_weight`` is there where the method is weighted. Cosines were scaled from ``low`` and ``high`` to 0
+    and 1, BM25 by ``best``, the greatest; None where that side was not there.
+    """
+
+    mode: str
+    method: str
+    dense_weight: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found; ``score`` orders the list: the reranker's if it was asked, else the fused one."""
+    """A passage found; ``score`` is the reranker's if it was asked, else the fused one.
+
+    ``own`` is where the passage itself begins and ends in the text of a widened one; ``joined`` are the ids of
+    its neighbours in it. ``diversity_score`` is what decided its place where unlike passages were asked for,
+    ``place`` its rank, from 1, after fusion.
+    """
 
     passage: Passage
     score: float
     fused: Fused
+    place: int = 0
     rerank_score: float | None = None
+    duplicates: tuple[str, ...] = ()
+    diversity_score: float | None = None
+    own: tuple[int, int] | None = None
+    joined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +78,7 @@ class Result:
 
     hits: Sequence[Hit]
     statistics: Statistics | None = None
+    how: How | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +103,8 @@ class Embedded:
 class Embedder(Protocol):
     """Makes vectors of queries."""
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        """One vector a text; raises what the other side raised."""
+    async def embed(self, texts: Sequence[str], fingerprint: str) -> Embedded:
+        """One vector a text, by the embedder of this fingerprint if it is loaded; raises what it raised."""
         ...
 
 
@@ -88,4 +126,7 @@ class Options:
     candidates: int = 100
     rerank_pool: int = 50
     max_inflight_queries: int = 4000
+    max_wait_s: float = 30.0
+    collapse_overlap: float = 0.8
+    collapse_cosine: float = 0.98
     threads: int = 1

@@ -24,9 +24,9 @@ class PreprocessClient:
         self.stub = PreprocessStub(channel)
         self.timeout_s = timeout_s
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], fingerprint: str) -> Embedded:
         """One vector a text; raises Internal for an answer of the wrong shape."""
-        request = EmbedRequest(texts=texts, kind=EmbedRequest.KIND_QUERY)
+        request = EmbedRequest(texts=texts, kind=EmbedRequest.KIND_QUERY, fingerprint=fingerprint)
         answer = await call(self.stub.Embed, request, timeout_s=self.timeout_s)
         vectors = np.frombuffer(answer.vectors, dtype="<f4")
         if len(vectors) != len(texts) * answer.dimensions or len(answer.token_ids) not in (0, len(texts)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,19 +12,21 @@ from ragline.cache import Cache
 from ragline.cache.single_flight import SingleFlight
 from ragline.errors import TimedOut
 from ragline.v1.passage_pb2 import Statistics
+from services.retriever.asking import How
 from services.retriever.fusion import Fused
 from services.retriever.stores import View
 
 PREFIX = "retrieval:"
-FORMAT = 1  # of what is kept; grows when that changes
+FORMAT = 2  # of what is kept; grows when that changes
 
 
 @dataclass(frozen=True)
 class Found:
-    """One query's best rows; ``statistics`` are absent where the query was not embedded."""
+    """One query's best rows, and how; ``statistics`` are absent where the query was not embedded."""
 
     fused: Sequence[Fused]
     statistics: Statistics | None = None
+    how: How | None = None
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,17 @@ class Keeping:
     """Kept are rows and scores, never texts: those are fetched from the record, so what was deleted is gone.
 
     A generation's number means something in one life of the record only: restored from a backup it counts on from
-    an older one. So the keys hold a mark of this process, which has the record to itself, and what an earlier
-    process kept is never read.
+    an older one. So the keys hold the epoch of the view, and what was kept in an earlier one is never read.
     """
 
     def __init__(self, cache: Cache | None, ttl_s: float) -> None:
         self.cache = cache
         self.ttl_s = ttl_s
-        self.mark = uuid.uuid4().hex
         self.flights = SingleFlight()
 
     def keys(self, view: View, asked: Mapping[str, object], queries: Sequence[str]) -> list[str]:
         """The name of each query's result: all that it depends on, ``asked`` being the same for all queries."""
-        parts = [FORMAT, self.mark, view.generation, view.fingerprint, dict(asked)]
+        parts = [FORMAT, view.epoch, view.generation, view.fingerprint, dict(asked)]
         common = hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
         keys = []
         for query in queries:
@@ -102,15 +101,16 @@ def packed(found: Found) -> bytes:
         [
             [list(one) for one in found.fused],
             counts and [counts.passages, list(counts.token_ids), list(counts.passage_frequencies)],
+            found.how and list(found.how),
         ]
     )
 
 
 def unpacked(value: bytes) -> Found:
     """What ``packed`` gave."""
-    fused, counts = orjson.loads(value)
+    fused, counts, how = orjson.loads(value)
     statistics = None
     if counts is not None:
         passages, token_ids, frequencies = counts
         statistics = Statistics(passages=passages, token_ids=token_ids, passage_frequencies=frequencies)
-    return Found([Fused(*one) for one in fused], statistics)
+    return Found([Fused(*one) for one in fused], statistics, how and How(*how))

@@ -10,16 +10,17 @@ import grpc
 
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
-from services.retriever import filters
+from services.retriever import filters, wishes
 from services.retriever.admin import AdminRpc
-from services.retriever.asking import Hit, Request
+from services.retriever.asking import Hit, Request, Result
 from services.retriever.limits import Limits, document_id, key, place
 from services.retriever.search import Search
 from services.retriever.staging import StagingRpc
 from services.retriever.stores import Store
 
 NAME: str = pb.DESCRIPTOR.services_by_name["Retriever"].full_name
-MODES = {pb.MODE_HYBRID: "hybrid", pb.MODE_DENSE: "dense", pb.MODE_SPARSE: "sparse"}
+MODES = {pb.MODE_HYBRID: "hybrid", pb.MODE_DENSE: "dense", pb.MODE_SPARSE: "sparse", pb.MODE_AUTO: "auto"}
+WIRE_MODES = {name: mode for mode, name in MODES.items()}
 DEFAULT_TOP_K = 10
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,15 +40,12 @@ class RetrieverRpc(AdminRpc, StagingRpc):
             key=key(request.tenant, request.collection),
             queries=self.limits.queries(request.queries),
             top_k=self.limits.top_k(request.top_k or DEFAULT_TOP_K),
-            mode=MODES.get(request.mode, "hybrid"),
             filter=filters.parse(request.filter_json, max_terms=self.limits.max_filter_terms),
+            **wished(request),
         )
         found = await self.search(asked)
         return pb.SearchResponse(
-            results=[
-                pb.SearchResult(hits=[hit_message(hit) for hit in result.hits], statistics=result.statistics)
-                for result in found.results
-            ],
+            results=[result_message(result) for result in found.results],
             generation=found.generation,
             timings_ms=found.timings_ms,
             degraded=found.degraded,
@@ -92,22 +90,53 @@ class RetrieverRpc(AdminRpc, StagingRpc):
         """A document as stored."""
         where, name = key(request.tenant, request.collection), document_id(request.document_id)
         kept = await self.search.compute(lambda: self.store.document(where, name, brief=request.brief))
-        return pb.GetDocumentResponse(**vars(kept), generation=self.store.view(where).generation)
+        return pb.GetDocumentResponse(**vars(kept), generation=(await self.search.view(where)).generation)
 
     async def ListDocuments(  # noqa: N802
         self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         """A page of documents; an id that is the last of a page begins the next."""
         where, limit = key(request.tenant, request.collection), self.limits.page(request.limit)
-        generation = self.store.view(where).generation
+        generation = (await self.search.view(where)).generation
         documents = await self.search.compute(lambda: self.store.documents(where, limit, request.after))
         return pb.ListDocumentsResponse(documents=documents, generation=generation)
+
+
+def wished(request: pb.SearchRequest) -> wishes.Wishes:
+    """How the request wants to be searched; raises InvalidRequest."""
+    return wishes.checked(
+        {
+            "mode": MODES.get(request.mode, str(request.mode)),
+            "fusion": request.fusion or None,
+            "dense_weight": request.dense_weight if request.HasField("dense_weight") else None,
+            "diversity": request.diversity,
+            "neighbours": request.neighbours,
+            "collapse": request.collapse,
+            "wait_for": request.wait_for,
+        }
+    )
+
+
+def result_message(result: Result) -> pb.SearchResult:
+    """A query's hits, and how it was searched."""
+    how = result.how
+    return pb.SearchResult(
+        hits=[hit_message(hit) for hit in result.hits],
+        statistics=result.statistics,
+        mode=WIRE_MODES[how.mode] if how else pb.MODE_HYBRID,
+        dense_weight=how.dense_weight if how else None,
+    )
 
 
 def hit_message(hit: Hit) -> pb.Hit:
     """A hit with what each side said of it."""
     fused = hit.fused
+    own_start, own_end = hit.own or (0, 0)
     return pb.Hit(
+        duplicates=hit.duplicates,
+        own_start=own_start,
+        own_end=own_end,
+        neighbours=hit.joined,
         passage=hit.passage,
         score=hit.score,
         dense_score=fused.dense_score,

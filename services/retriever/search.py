@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import structlog
 
-from ragline import context
-from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOut, Unavailable
+from ragline.errors import Overloaded
 from ragline.spans import embedded_text
-from ragline.v1.passage_pb2 import Statistics
 from ragline.v1.reranker_pb2 import Candidate
-from services.retriever.asking import Embedded, Embedder, Hit, Options, Request, Reranker, Response, Result
+from services.retriever.asking import Embedder, Hit, Options, Request, Reranker, Response, Result
 from services.retriever.clock import Clock
-from services.retriever.fusion import Fused, fuse
+from services.retriever.finding import AWAY, DENSE_CHUNK, JOIN_CHUNK, Finding, pieces
 from services.retriever.gathering import Gathering
-from services.retriever.keeping import Batch, Found, Keeping
-from services.retriever.stores import Allowed, Ranking, Store, View
-
-AWAY = (Unavailable, TimedOut, Overloaded, Internal)  # of another service: go on without it, and say so
-SPARSE_CHUNK = 16  # queries a task: long enough to be worth a thread, short enough to let others in between
-DENSE_CHUNK = 64  # queries a matrix product
-JOIN_CHUNK = 32  # queries whose rankings become one, or whose passages are fetched, at a time
+from services.retriever.keeping import Found, Keeping
+from services.retriever.shaping import Shaping
+from services.retriever.stores import Key, Store, View
+from services.retriever.waiting import wait
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +55,15 @@ class Search:
         asked = list(dict.fromkeys(request.queries))
         self.admit(len(asked))
         try:
-            found = await Run(self, request, asked).response()
+            with (clock := Clock()).stage("total"):
+                view = await self.view(request.key, request.wait_for)
+                found = await Run(self, request, asked, view, clock).response()
         finally:
             self.inflight -= len(asked)
+        if len(asked) == len(request.queries):
+            return found
         by_query = dict(zip(asked, found.results, strict=True))
-        return Response(
-            [by_query[query] for query in request.queries], found.generation, found.timings_ms, found.degraded
-        )
+        return replace(found, results=[by_query[query] for query in request.queries])
 
     def admit(self, queries: int) -> None:
         """Take the queries in; raises Overloaded where too many are in hand."""
@@ -77,6 +73,12 @@ class Search:
             )
         self.inflight += queries
 
+    async def view(self, key: Key, generation: int = 0) -> View:
+        """The collection as it is now, or once it has come to a generation; raises NotFound, TimedOut."""
+        if generation:
+            return await wait(self.store, key, generation, self.options.max_wait_s)
+        return self.store.view(key) if self.store.local else await asyncio.to_thread(self.store.view, key)
+
     async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
         """The result of ``function``, run in the pool."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, partial(function, *arguments))
@@ -85,27 +87,27 @@ class Search:
 class Run:
     """One request, against one view of the collection from beginning to end."""
 
-    def __init__(self, search: Search, request: Request, queries: Sequence[str]) -> None:
+    def __init__(self, search: Search, request: Request, queries: Sequence[str], view: View, clock: Clock) -> None:
         self.search = search
-        self.options = search.options
         self.request = request
         self.queries = queries
-        self.view: View = search.store.view(request.key)
-        self.limit = max(request.top_k, self.options.rerank_pool if request.rerank else 0)
-        self.depth = max(self.options.candidates, self.limit)
-        self.unknown: Sequence[str] = ()  # the queries that have to be searched for
-        self.clock = Clock()
+        self.view = view
+        self.shaping = Shaping(view, request, search.options)
+        self.limit = self.shaping.limit
+        self.depth = max(search.options.candidates, self.limit)
+        self.clock = clock
         self.degraded: list[str] = []
-        self.embedded: Embedded | None = None
 
     async def response(self) -> Response:
         """The stages, in order."""
-        with self.clock.stage("total"):
-            results = await self.results() if self.view.passages else [Result(()) for _ in self.queries]
+        results = await self.results() if self.view.passages else [Result(()) for _ in self.queries]
+        if self.request.rerank and self.view.passages:
+            with self.clock.stage("rerank"):
+                results = await self.reranked(results)
         return Response(results, self.view.generation, self.clock.ms, self.degraded)
 
     async def results(self) -> list[Result]:
-        """What was found for each query, now or before."""
+        """What was found for each query, now or before, as it is shown or as the reranker is to see it."""
         keeping = self.search.keeping
         keys = keeping.keys(self.view, self.asked(), self.queries)
         found: list[Found | None] = [None] * len(keys)
@@ -113,24 +115,32 @@ class Run:
             with self.clock.stage("cache"):
                 found = await keeping.read(keys)
         missing = [i for i, one in enumerate(found) if one is None]
+        results: dict[int, Result] = {}
         if missing:
-            self.unknown = [self.queries[i] for i in missing]
-            batch = await keeping.once([keys[i] for i in missing], self.searched)
+            queries = [self.queries[i] for i in missing]
+            finding = Finding(self.search, self.request, self.view, queries, self.clock, self.shaping)
+            finding.limit, finding.depth = self.limit, self.depth
+            batch = await keeping.once([keys[i] for i in missing], finding)
             self.degraded = list(batch.degraded)
+            results = dict(zip(missing, finding.results, strict=False))  # none where another search found them
             for i, one in zip(missing, batch.found, strict=True):
                 found[i] = one
-        known = [one for one in found if one is not None]
-        with self.clock.stage("fetch"):
-            results = await self.side_by_side(
-                [partial(self.search.compute, self.fetched, part) for part in pieces(known, JOIN_CHUNK)]
-            )
-        if self.request.rerank:
-            with self.clock.stage("rerank"):
-                results = await self.reranked(results)
-        return results
+        return await self.completed([one for one in found if one is not None], results)
+
+    async def completed(self, found: Sequence[Found], results: dict[int, Result]) -> list[Result]:
+        """The results in order; what was found before is fetched and shaped now."""
+        if known := [i for i in range(len(found)) if i not in results]:
+            with self.clock.stage("fetch"):
+                for part in pieces(known, JOIN_CHUNK):
+                    shaped = await self.search.compute(self.shaping, [found[i] for i in part])
+                    results.update(zip(part, shaped, strict=True))
+        return [results[i] for i in range(len(found))]
 
     def asked(self) -> dict[str, object]:
-        """What the result depends on beside the query and the state of the collection."""
+        """What is found depends on, beside the query and the state of the collection.
+
+        What is done with it afterwards (repeats, diversity, neighbours) is done anew each time.
+        """
         request = self.request
         return {
             "tenant": request.key.tenant,
@@ -139,144 +149,26 @@ class Run:
             "filter": repr(request.filter),
             "limit": self.limit,
             "depth": self.depth,
-            "fusion": self.options.fusion,
+            "fusion": request.fusion or self.search.options.fusion,
+            "dense_weight": request.dense_weight,
         }
 
-    async def searched(self) -> Batch:
-        """The search itself, for the queries of which nothing is kept."""
-        allowed = None
-        if self.request.filter is not None:
-            with self.clock.stage("filter"):
-                allowed = await self.search.compute(self.view.allowed, self.request.filter)
-        dense, sparse = await together(self.dense(allowed), self.sparse(allowed))
-        if self.request.mode == "hybrid" and dense is None and sparse is None:
-            raise Unavailable("Neither the embedder nor the sparse index can be used; the log says why.")
-        with self.clock.stage("fuse"):
-            found = await self.side_by_side(
-                [
-                    partial(self.search.compute, self.joined, part, dense, sparse)
-                    for part in pieces(range(len(self.unknown)), JOIN_CHUNK)
-                ]
-            )
-        return Batch(found, tuple(self.degraded))
-
-    async def dense(self, allowed: Allowed | None) -> list[Ranking] | None:
-        """The nearest passages of each query; None where that half is not asked for or cannot be had."""
-        if self.request.mode == "sparse":
-            return None
-        try:
-            with self.clock.stage("embed"):
-                embedded = await self.search.embedder.embed(self.unknown)
-        except AWAY as error:
-            if self.request.mode == "dense":
-                raise
-            self.without("dense", error)
-            return None
-        if embedded.fingerprint != self.view.fingerprint:
-            raise Mismatch(
-                f"The collection {self.request.key.collection!r} was filled by the embedder "
-                f"{self.view.fingerprint!r}, queries are embedded by {embedded.fingerprint!r}; start preprocess "
-                "with the first one, search in mode sparse, or ingest the documents again into another collection."
-            )
-        self.embedded = embedded
-        with self.clock.stage("dense"):
-            gathering = self.search.gathering
-            return await self.side_by_side(
-                [
-                    partial(gathering.dense, self.view, chunk, self.depth, allowed)
-                    for chunk in pieces(embedded.vectors, DENSE_CHUNK)
-                ]
-            )
-
-    async def sparse(self, allowed: Allowed | None) -> list[Ranking] | None:
-        """The best matches of each query's words; None as for ``dense``."""
-        if self.request.mode == "dense":
-            return None
-        try:
-            with self.clock.stage("sparse"):
-                return await self.side_by_side(
-                    [
-                        partial(self.search.compute, matches, self.view, chunk, self.depth, allowed)
-                        for chunk in pieces(self.unknown, SPARSE_CHUNK)
-                    ]
-                )
-        except Unavailable as error:
-            if self.request.mode == "sparse":
-                raise
-            self.without("sparse", error)
-            return None
-
-    def without(self, half: str, error: RaglineError) -> None:
-        """Note that the answer is made without this part."""
-        log.warning("search goes on without a part", part=half, why=error.detail)
-        if half not in self.degraded:
-            self.degraded.append(half)
-
-    async def side_by_side(self, calls: Sequence[Callable[[], Awaitable[list[R]]]]) -> list[R]:
-        """The results of all calls in order, a few at a time, so that a large batch lets others through."""
-        results: list[R] = []
-        for wave in pieces(calls, self.options.threads):
-            context.remaining_s(1.0)  # raises once nobody waits for the answer
-            for part in await asyncio.gather(*(call() for call in wave)):
-                results += part
-        return results
-
-    def joined(self, part: range, dense: list[Ranking] | None, sparse: list[Ranking] | None) -> list[Found]:
-        """Fuse the rankings of some of the queries (in the pool)."""
-        method = "single" if dense is None or sparse is None else self.options.fusion
-        return [
-            Found(
-                self.fused(method, i, dense[i] if dense else None, sparse[i] if sparse else None),
-                self.statistics(i),
-            )
-            for i in part
-        ]
-
-    def fused(self, method: str, i: int, dense: Ranking | None, sparse: Ranking | None) -> list[Fused]:
-        """The best candidates of query ``i``; each has its cosine if there is a query vector."""
-        near, matching = scored(dense), scored(sparse)
-        cosines = dict(near)
-        if self.embedded is not None and (missing := [row for row, _ in matching if row not in cosines]):
-            values = self.view.cosines(self.embedded.vectors[i], np.array(missing, dtype=np.int64))
-            cosines.update(zip(missing, values.tolist(), strict=True))
-        return fuse(method, near, matching, cosines, self.limit)
-
-    def fetched(self, found: Sequence[Found]) -> list[Result]:
-        """The best candidates' passages, as many as the next stage needs (in the pool)."""
-        results = []
-        for each in found:
-            passages = self.view.fetch([one.id for one in each.fused])
-            hits = [Hit(passages[one.id], one.score, one) for one in each.fused if one.id in passages]
-            results.append(Result(hits, each.statistics))
-        return results
-
-    def statistics(self, i: int) -> Statistics | None:
-        """How common the word pieces of query ``i`` are in the collection."""
-        if self.embedded is None:
-            return None
-        ids = list(self.embedded.token_ids[i])
-        counts = self.view.frequencies(ids)
-        return Statistics(passages=self.view.passages, token_ids=ids, passage_frequencies=counts)
-
     async def reranked(self, results: list[Result]) -> list[Result]:
-        """Each result in the reranker's order, or cut to length in the fused one where it is away."""
-        top_k = self.request.top_k
+        """Each result in the reranker's order, or in the fused one where it is away, brought to its last form."""
         ordered = []
         for query, result in zip(self.queries, results, strict=True):
             hits = result.hits
             if hits and "rerank" not in self.degraded:
                 try:
                     scores = await self.search.reranker.rerank(query, candidates(hits), result.statistics)
-                    hits = [Hit(hits[i].passage, score, hits[i].fused, score) for i, score in scores]
+                    hits = [replace(hits[i], score=score, rerank_score=score) for i, score in scores]
                 except AWAY as error:
-                    self.without("rerank", error)
-            ordered.append(Result(hits[:top_k], result.statistics))
+                    log.warning("search goes on without a part", part="rerank", why=error.detail)
+                    self.degraded.append("rerank")
+            if self.request.diversity or self.request.neighbours:
+                hits = await self.search.compute(self.shaping.finished, hits)
+            ordered.append(replace(result, hits=hits[: self.request.top_k]))
         return ordered
-
-
-def matches(view: View, queries: Sequence[str], depth: int, allowed: Allowed | None) -> list[Ranking]:
-    """Sparse search of a few queries."""
-    return [view.sparse(query, depth, allowed) for query in queries]
 
 
 def candidates(hits: Sequence[Hit]) -> list[Candidate]:
@@ -289,24 +181,3 @@ def candidates(hits: Sequence[Hit]) -> list[Candidate]:
         )
         for hit in hits
     ]
-
-
-def scored(ranking: Ranking | None) -> list[tuple[int, float]]:
-    """A ranking as pairs."""
-    return [] if ranking is None else list(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
-
-
-def pieces(items: Any, size: int) -> list[Any]:
-    """``items`` (a sequence or an array) in runs of at most ``size``."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, R]) -> tuple[T, R]:
-    """Both results; when one fails the other is cancelled, not left behind."""
-    tasks: tuple[asyncio.Task[T], asyncio.Task[R]] = asyncio.create_task(first), asyncio.create_task(second)
-    try:
-        both: Awaitable[tuple[T, R]] = asyncio.gather(*tasks)
-        return await both
-    finally:
-        for task in tasks:
-            task.cancel()

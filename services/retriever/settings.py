@@ -21,7 +21,7 @@ class Settings(settings.Settings):
 
     store: str = Field("embedded", min_length=1, description="where passages are kept: embedded, or module:Class")
     store_options: dict[str, Any] = Field(default={}, description="options of the store, as JSON")
-    sparse: str = Field("tantivy", min_length=1, description="index of words: tantivy, or module:Class")
+    sparse: str = Field("tantivy", min_length=1, description="index of words: tantivy, whoosh, or module:Class")
     sparse_options: dict[str, Any] = Field(default={}, description="options of the sparse index, as JSON")
     dense: str = Field("flat", min_length=1, description="index of vectors: flat (exact), or module:Class")
     dense_options: dict[str, Any] = Field(default={}, description="options of the dense index, as JSON")
@@ -34,6 +34,14 @@ class Settings(settings.Settings):
         100, ge=1, le=10_000, description="passages that each side offers for fusion, at least"
     )
     rerank_pool: int = Field(50, ge=1, le=1000, description="passages sent to the reranker where a request asks")
+
+    collapse_overlap: float = Field(
+        0.8, gt=0, le=1, description="share of runs of three words from which two passages say nearly the same"
+    )
+    collapse_cosine: float = Field(
+        0.98, gt=0, le=1, description="cosine of two passages from which they say nearly the same"
+    )
+    max_wait_s: float = Field(30.0, gt=0, description="longest wait for a request's wait_for, in seconds")
 
     preprocess_address: str = Field("127.0.0.1:50051", min_length=1, description="host:port of preprocess's gRPC")
     reranker_address: str = Field("127.0.0.1:50053", min_length=1, description="host:port of the reranker's gRPC")

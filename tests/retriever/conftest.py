@@ -19,6 +19,7 @@ from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
 from services.preprocess.embed import Embedding
 from services.preprocess.embedders.hashing import Hashing
 from services.preprocess.limits import Limits as EmbedLimits
+from services.preprocess.loaded import Loaded
 from services.preprocess.rpc import PreprocessRpc
 from services.reranker import rpc as reranker_rpc
 from services.reranker.pool import Pool
@@ -59,7 +60,9 @@ async def preprocess(stack: AsyncExitStack) -> str:
     stack.push_async_callback(embedding.close)
 
     def add(server: grpc.aio.Server) -> Sequence[str]:
-        preprocess_pb2_grpc.add_PreprocessServicer_to_server(PreprocessRpc(embedding, EmbedLimits()), server)
+        preprocess_pb2_grpc.add_PreprocessServicer_to_server(
+            PreprocessRpc(Loaded(embedding), EmbedLimits()), server
+        )
         return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
     return await serving(stack, add)

@@ -40,13 +40,13 @@ class Watched:
         self.gate.set()
         self.entered = asyncio.Event()
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], fingerprint: str) -> Embedded:
         self.asked += texts
         self.entered.set()
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return await self.embedder.embed(texts)
+        return await self.embedder.embed(texts, fingerprint)
 
 
 @pytest.fixture

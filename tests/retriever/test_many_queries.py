@@ -23,12 +23,13 @@ from services.preprocess.embed import Embedding
 from services.preprocess.embedders import Embedded
 from services.preprocess.embedders.hashing import Hashing
 from services.preprocess.limits import Limits as EmbedLimits
+from services.preprocess.loaded import Loaded
 from services.preprocess.rpc import PreprocessRpc
-from services.retriever import gathering, rpc
-from services.retriever import search as searching
+from services.retriever import finding, gathering, rpc
 from services.retriever.asking import Request
+from services.retriever.finding import DENSE_CHUNK, SPARSE_CHUNK
 from services.retriever.limits import Limits
-from services.retriever.search import DENSE_CHUNK, SPARSE_CHUNK, Search
+from services.retriever.search import Search
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.conftest import Make, serving
 from tests.retriever.library import fill
@@ -89,7 +90,7 @@ async def preprocess(stack: AsyncExitStack, counts: Counts) -> str:
     await embedding.start()
     counts.runs.clear()  # it warms up
     stack.push_async_callback(embedding.close)
-    door = CountedRpc(embedding, EmbedLimits())
+    door = CountedRpc(Loaded(embedding), EmbedLimits())
     door.counts = counts
 
     def add(server: grpc.aio.Server) -> Sequence[str]:
@@ -129,7 +130,7 @@ async def test_a_deadline_ends_a_batch_in_the_middle(
         time.sleep(0.1)
         return []
 
-    monkeypatch.setattr(searching, "matches", slow)
+    monkeypatch.setattr(finding, "matches", slow)
     with context.bind("late", 0.3), pytest.raises(TimedOut):
         await search(Request(KEY, ASKED, 3, "sparse"))
     assert 0 < len(chunks) < DISTINCT // SPARSE_CHUNK
@@ -150,7 +151,7 @@ async def test_a_batch_ends_when_its_caller_leaves(
         assert go_on.wait(30)
         return []
 
-    monkeypatch.setattr(searching, "matches", gated)
+    monkeypatch.setattr(finding, "matches", gated)
     task = asyncio.create_task(search(Request(KEY, ASKED, 3, "sparse")))
     await asyncio.to_thread(begun.wait, 30)
     task.cancel()

@@ -16,7 +16,8 @@ from ragline.v1.passage_pb2 import Passage
 from services.retriever.dense import Dense, Mask
 from services.retriever.filters import Filter
 from services.retriever.sparse import Damaged, Searcher
-from services.retriever.stores import Allowed, Ranking, Rows, Vectors
+from services.retriever.stores import Allowed, Around, Ranking, Rows, Vectors
+from services.retriever.stores._around import around
 from services.retriever.stores._reader import Reader
 
 FEW_ROWS = 256  # up to this many allowed rows go into the query itself; more are cheaper to pick out of its hits
@@ -121,6 +122,10 @@ class Snapshot:
         cosines: Vectors = self.index.vectors(np.searchsorted(self.rows, rows)) @ query
         return cosines
 
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors in memory; see ``View``."""
+        return self.index.vectors(np.searchsorted(self.rows, rows))
+
     def frequencies(self, token_ids: Sequence[int]) -> list[int]:
         """How many live passages hold each word piece; none hold what was never seen."""
         ids = np.asarray(token_ids, dtype=np.int64)
@@ -132,6 +137,15 @@ class Snapshot:
     def fetch(self, rows: Sequence[int]) -> Mapping[int, Passage]:
         """The passages as the record has them now."""
         return self.reader.passages(rows) if rows else {}
+
+    @property
+    def epoch(self) -> str:
+        """The record belongs to one process at a time, so each has an epoch of its own; see ``View``."""
+        return self.reader.epoch
+
+    def around(self, rows: Sequence[int], count: int) -> Mapping[int, Around]:
+        """The passages with their neighbours as the record has them now."""
+        return around(self.reader, rows, count) if rows else {}
 
 
 def mask_of(allowed: Allowed) -> Mask:

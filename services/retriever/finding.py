@@ -1,0 +1,247 @@
+"""The search itself: both sides at once, then one ranking of the two, and what is shown of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import structlog
+
+from ragline import context
+from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOut, Unavailable
+from ragline.v1.passage_pb2 import Statistics
+from services.retriever.asking import Embedded, How, Request, Result
+from services.retriever.clock import Clock
+from services.retriever.fusion import DENSE_WEIGHT, choose, fuse
+from services.retriever.keeping import Batch, Found
+from services.retriever.pair import Pair
+from services.retriever.stores import Allowed, Ranking, View
+
+if TYPE_CHECKING:
+    from services.retriever.search import Search
+
+AWAY = (Unavailable, TimedOut, Overloaded, Internal)  # of another service: go on without it, and say so
+SPARSE_CHUNK = 16  # queries a task: long enough to be worth a thread, short enough to let others in between
+DENSE_CHUNK = 64  # queries a matrix product
+JOIN_CHUNK = 32  # queries whose rankings become one, or whose passages are fetched, at a time
+
+T = TypeVar("T")
+R = TypeVar("R")
+Shape = Callable[[Sequence[Found]], list[Result]]
+
+log = structlog.get_logger(__name__)
+
+
+class Finding:
+    """One search for queries of which nothing is kept; ``shape`` makes of what is found what is shown.
+
+    ``results`` are there once the batch is.
+    """
+
+    def __init__(
+        self, search: Search, request: Request, view: View, queries: Sequence[str], clock: Clock, shape: Shape
+    ) -> None:
+        self.search = search
+        self.request = request
+        self.view = view
+        self.queries = queries
+        self.clock = clock
+        self.shape = shape
+        self.limit = 0
+        self.depth = 0
+        self.degraded: list[str] = []
+        self.embedded: Embedded | None = None
+        self.allowed: Allowed | None = None
+        self.results: list[Result] = []
+
+    async def __call__(self) -> Batch:
+        """What is found for each query; raises Mismatch, Unavailable, TimedOut."""
+        context.remaining_s(1.0)  # raises once nobody waits for the answer
+        if self.request.filter is not None:
+            with self.clock.stage("filter"):
+                self.allowed = await self.search.compute(self.view.allowed, self.request.filter)
+        both = await (self.one() if len(self.queries) == 1 else self.many())
+        self.results = [result for _, result in both]
+        return Batch([found for found, _ in both], tuple(self.degraded))
+
+    async def one(self) -> list[tuple[Found, Result]]:
+        """A single query: each side is a task of the pool, and the one that ends last does the rest."""
+        pair = Pair(self)
+        if self.request.mode != "dense":
+            pair.match()
+        if self.request.mode != "sparse":
+            await self.embed()
+            pair.near()
+        found = await pair.done
+        for half, error in pair.missing.items():
+            self.without(half, error)
+        return [found]
+
+    async def many(self) -> list[tuple[Found, Result]]:
+        """Many queries: each side takes them in batches of its own, and so do fusion and fetching."""
+        dense, sparse = await together(self.dense(), self.sparse())
+        self.check(dense, sparse)
+        return await self.side_by_side(
+            [
+                partial(self.search.compute, self.finished, part, dense, sparse)
+                for part in pieces(range(len(self.queries)), JOIN_CHUNK)
+            ]
+        )
+
+    def finished(
+        self, part: Sequence[int], dense: Sequence[Ranking] | None, sparse: Sequence[Ranking] | None
+    ) -> list[tuple[Found, Result]]:
+        """Fuse the rankings of some of the queries and shape them (in the pool)."""
+        with self.clock.stage("fuse"):
+            found = [self.fused(i, dense[i] if dense else None, sparse[i] if sparse else None) for i in part]
+        with self.clock.stage("fetch"):
+            return list(zip(found, self.shape(found), strict=True))
+
+    def check(self, dense: object | None, sparse: object | None) -> None:
+        """Raise Unavailable where neither side could be had."""
+        if dense is None and sparse is None:
+            raise Unavailable("Neither the embedder nor the sparse index can be used; the log says why.")
+
+    async def embed(self) -> None:
+        """Ask for the queries' vectors; without them the search goes on by words, if it may."""
+        try:
+            with self.clock.stage("embed"):
+                embedded = await self.search.embedder.embed(self.queries, self.view.fingerprint)
+        except AWAY as error:
+            if self.request.mode == "dense":
+                raise
+            self.without("dense", error)
+            return
+        if embedded.fingerprint != self.view.fingerprint:
+            raise Mismatch(
+                f"The collection {self.request.key.collection!r} was filled by the embedder "
+                f"{self.view.fingerprint!r}, queries are embedded by {embedded.fingerprint!r}; start preprocess "
+                "with the first one, search in mode sparse, or ingest the documents again into another collection."
+            )
+        self.embedded = embedded
+
+    async def dense(self) -> list[Ranking] | None:
+        """The nearest passages of each query; None where that half is not asked for or cannot be had."""
+        if self.request.mode == "sparse":
+            return None
+        await self.embed()
+        if self.embedded is None:
+            return None
+        with self.clock.stage("dense"):
+            return await self.side_by_side(
+                [
+                    partial(self.search.gathering.dense, self.view, chunk, self.depth, self.allowed)
+                    for chunk in pieces(self.embedded.vectors, DENSE_CHUNK)
+                ]
+            )
+
+    async def sparse(self) -> list[Ranking] | None:
+        """The best matches of each query's words; None as for ``dense``."""
+        if self.request.mode == "dense":
+            return None
+        try:
+            with self.clock.stage("sparse"):
+                return await self.side_by_side(
+                    [
+                        partial(self.search.compute, matches, self.view, chunk, self.depth, self.allowed)
+                        for chunk in pieces(self.queries, SPARSE_CHUNK)
+                    ]
+                )
+        except Unavailable as error:
+            if self.request.mode == "sparse":
+                raise
+            self.without("sparse", error)
+            return None
+
+    def without(self, half: str, error: RaglineError) -> None:
+        """Note that the answer is made without this part."""
+        log.warning("search goes on without a part", part=half, why=error.detail)
+        if half not in self.degraded:
+            self.degraded.append(half)
+
+    async def side_by_side(self, calls: Sequence[Callable[[], Awaitable[list[R]]]]) -> list[R]:
+        """The results of all calls in order, a few at a time, so that a large batch lets others through."""
+        results: list[R] = []
+        for wave in pieces(calls, self.search.options.threads):
+            context.remaining_s(1.0)  # raises once nobody waits for the answer
+            for part in await asyncio.gather(*(call() for call in wave)):
+                results += part
+        return results
+
+    def fused(self, i: int, dense: Ranking | None, sparse: Ranking | None) -> Found:
+        """The best candidates of query ``i``; each has its cosine if there is a query vector."""
+        near, matching = scored(dense), scored(sparse)
+        cosines = dict(near)
+        if self.embedded is not None and (missing := [row for row, _ in matching if row not in cosines]):
+            values = self.view.cosines(self.embedded.vectors[i], np.array(missing, dtype=np.int64))
+            cosines.update(zip(missing, values.tolist(), strict=True))
+        mode, method, weight = self.request.mode, "single", None
+        if dense is None or sparse is None:
+            mode = "sparse" if dense is None else "dense"
+        else:
+            if mode == "auto":
+                choice = choose(self.queries[i], near, matching, cosines)
+                mode, weight = choice.mode, choice.dense_weight
+            if mode == "hybrid":
+                method, weight = self.method(weight)
+        best = fuse(
+            method,
+            () if mode == "sparse" else near,
+            () if mode == "dense" else matching,
+            cosines,
+            self.limit,
+            weight,
+        )
+        how = How(
+            mode,
+            method,
+            weight if method == "weighted" else None,
+            min(cosines.values(), default=None),
+            max(cosines.values(), default=None),
+            matching[0][1] if matching else None,
+        )
+        return Found(best, self.statistics(i), how)
+
+    def method(self, chosen: float | None) -> tuple[str, float | None]:
+        """How two rankings become one, and the weight of the dense side: the request's wish comes first."""
+        request = self.request
+        weight = chosen if request.dense_weight is None else request.dense_weight
+        method = request.fusion or ("weighted" if weight is not None else self.search.options.fusion)
+        return method, (DENSE_WEIGHT if weight is None else weight)
+
+    def statistics(self, i: int) -> Statistics | None:
+        """How common the word pieces of query ``i`` are in the collection."""
+        if self.embedded is None:
+            return None
+        ids = list(self.embedded.token_ids[i])
+        counts = self.view.frequencies(ids)
+        return Statistics(passages=self.view.passages, token_ids=ids, passage_frequencies=counts)
+
+
+def matches(view: View, queries: Sequence[str], depth: int, allowed: Allowed | None) -> list[Ranking]:
+    """Sparse search of a few queries."""
+    return [view.sparse(query, depth, allowed) for query in queries]
+
+
+def scored(ranking: Ranking | None) -> list[tuple[int, float]]:
+    """A ranking as pairs."""
+    return [] if ranking is None else list(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
+
+
+def pieces(items: Any, size: int) -> list[Any]:
+    """``items`` (a sequence or an array) in runs of at most ``size``."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, R]) -> tuple[T, R]:
+    """Both results; when one fails the other is cancelled, not left behind."""
+    tasks: tuple[asyncio.Task[T], asyncio.Task[R]] = asyncio.create_task(first), asyncio.create_task(second)
+    try:
+        both: Awaitable[tuple[T, R]] = asyncio.gather(*tasks)
+        return await both
+    finally:
+        for task in tasks:
+            task.cancel()
