@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import grpc
+import structlog
 from fastapi import APIRouter
 
 import ragline.broker
@@ -19,25 +21,30 @@ from ragline.http.ready import Check
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
-from services.preprocess import api, api_embed, job_stores
+from services.preprocess import api, api_collections, api_embed, job_stores
 from services.preprocess.blobs import Blobs
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.cut import CutOptions
 from services.preprocess.documents import Documents
 from services.preprocess.embed import Embedding
+from services.preprocess.embedder_changes import EmbedderChanges
 from services.preprocess.embedders import Embedder
 from services.preprocess.embedders import Parts as EmbedderParts
 from services.preprocess.housekeeping import Housekeeping
 from services.preprocess.ingest import Ingest, Parts
 from services.preprocess.intake import Intake
 from services.preprocess.limits import Limits
+from services.preprocess.loaded import Loaded
 from services.preprocess.messages import QUEUE
 from services.preprocess.pipeline import pipeline_hash
 from services.preprocess.record import Record
+from services.preprocess.reembed import Reembedding
 from services.preprocess.rpc import PreprocessRpc
 from services.preprocess.sandbox import Sandbox
 from services.preprocess.settings import Settings
 from services.preprocess.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Opened:
 async def build(settings: Settings) -> Service:
     """Preprocess with its embedder loaded and its stores open; nothing is served yet. Raises SettingsError."""
     opened = open_parts(settings)
-    embedding = opened.parts.embedding
+    loaded = opened.parts.loaded
     worker = make_worker(opened) if settings.role != "door" else None
     limits = Limits(settings.max_inputs, settings.max_chars)
     serves = settings.role != "worker"
@@ -63,13 +70,13 @@ async def build(settings: Settings) -> Service:
     def add_rpc(server: grpc.aio.Server) -> Sequence[str]:
         if not serves:
             return []
-        rpc = PreprocessRpc(embedding, limits, token_vectors=settings.token_vectors)
+        rpc = PreprocessRpc(loaded, limits, token_vectors=settings.token_vectors)
         preprocess_pb2_grpc.add_PreprocessServicer_to_server(rpc, server)
         return [preprocess_pb2.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
     async def start() -> None:
         closing.callback(metrics.watch_queue(QUEUE, opened.broker.depth))
-        await embedding.start()
+        await loaded.start()
         if worker:
             await opened.parts.sandbox.start()
             await worker.start()
@@ -96,18 +103,20 @@ def checks(parts: Parts, worker: Worker | None) -> dict[str, Check]:
     It embeds while the queue or the retriever restarts, and says 503 to what needs these.
     """
     if worker is None:
-        return {"embedder": parts.embedding.ready}
-    return {"embedder": parts.embedding.ready, "retriever": parts.record.check, "queue": worker.check}
+        return {"embedder": parts.loaded.ready}
+    return {"embedder": parts.loaded.ready, "retriever": parts.record.check, "queue": worker.check}
 
 
 def door(opened: Opened, limits: Limits) -> APIRouter:
     """The REST routes."""
     settings, parts = opened.settings, opened.parts
     intake = make_intake(opened)
-    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.embedding, pipeline=parts.pipeline)
+    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.loaded, pipeline=parts.pipeline)
     routes = APIRouter()
     bodies = BodyLimits(settings.max_documents, settings.max_document_mb)
     routes.include_router(api.router(intake, documents, bodies))
+    changes = EmbedderChanges(parts.record, parts.jobs, opened.broker, parts.loaded)
+    routes.include_router(api_collections.router(changes))
     routes.include_router(api_embed.router(parts.embedding, limits))
     return routes
 
@@ -123,12 +132,13 @@ def open_parts(settings: Settings) -> Opened:
     """Load the embedder and open the stores."""
     folder = settings.data_dir.absolute()
     file = quote(str(folder))
-    embedder = load_embedder(settings)
     cache = ragline.cache.open(settings.cache_url or f"sqlite://{file}/cache.db", name="embeddings")
     broker = ragline.broker.open(
         settings.broker_url or f"sqlite://{file}/queue.db?max_attempts={settings.max_attempts}"
     )
     channel = grpc_client.channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
+    loaded = load_embedders(settings, cache)
+    embedder = loaded.first.embedder
     options = cut_options(settings, embedder)
     parts = Parts(
         jobs=job_stores.open(settings.jobs_url or f"sqlite://{file}/jobs.db", ttl_s=settings.job_ttl_s),
@@ -145,24 +155,43 @@ def open_parts(settings: Settings) -> Opened:
             timeout_s=settings.parse_timeout_s,
             memory_mb=settings.parse_memory_mb,
         ),
-        embedding=Embedding(
-            embedder,
-            cache,
-            max_batch_tokens=settings.max_batch_tokens,
-            max_queue_tokens=settings.max_queue_tokens,
-        ),
+        loaded=loaded,
         pipeline=pipeline_hash(embedder.fingerprint, options.fingerprint()),
     )
     return Opened(settings, parts, broker, cache, channel)
 
 
-def load_embedder(settings: Settings) -> Embedder:
-    """The embedder that the settings name."""
-    parts = EmbedderParts(ModelStore(settings.models_dir), settings.threads or threads.available())
-    embedder: Embedder = backends.load(
-        "services.preprocess.embedders", settings.embedder, parts, settings.embedder_options
+def load_embedders(settings: Settings, cache: Cache) -> Loaded:
+    """The embedders that the settings name; raises SettingsError."""
+    first = load_embedder(settings, settings.embedder, settings.embedder_options)
+    if not settings.next_embedder:
+        return Loaded(embedding_of(settings, first, cache, "embedder"))
+    following = load_embedder(settings, settings.next_embedder, settings.next_embedder_options)
+    if following.fingerprint == first.fingerprint:
+        log.warning("the next embedder is the first one; PREPROCESS_NEXT_EMBEDDER does nothing")
+        return Loaded(embedding_of(settings, first, cache, "embedder"))
+    return Loaded(
+        embedding_of(settings, first, cache, "embedder"),
+        embedding_of(settings, following, cache, "next embedder"),
     )
+
+
+def load_embedder(settings: Settings, name: str, options: dict[str, Any]) -> Embedder:
+    """An embedder by its name."""
+    parts = EmbedderParts(ModelStore(settings.models_dir), settings.threads or threads.available())
+    embedder: Embedder = backends.load("services.preprocess.embedders", name, parts, options)
     return embedder
+
+
+def embedding_of(settings: Settings, embedder: Embedder, cache: Cache, name: str) -> Embedding:
+    """An embedder behind a queue of its own."""
+    return Embedding(
+        embedder,
+        cache,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_queue_tokens=settings.max_queue_tokens,
+        name=name,
+    )
 
 
 def cut_options(settings: Settings, embedder: Embedder) -> CutOptions:
@@ -184,6 +213,7 @@ def make_worker(opened: Opened) -> Worker:
     return Worker(
         opened.broker,
         Ingest(parts, token_vectors=settings.token_vectors, concurrency=settings.part_concurrency),
+        Reembedding(parts, token_vectors=settings.token_vectors, concurrency=settings.part_concurrency),
         Housekeeping(
             parts,
             opened.broker,
@@ -201,7 +231,7 @@ async def close(opened: Opened) -> None:
     """End the background work and let go of files and connections."""
     await opened.broker.close()
     await opened.parts.sandbox.close()
-    await opened.parts.embedding.close()
+    await opened.parts.loaded.close()
     await opened.channel.close()
     await opened.cache.close()
     await opened.parts.jobs.close()

@@ -9,8 +9,8 @@ import structlog
 from ragline.errors import NotFound, Unavailable
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.blobs import Blobs
-from services.preprocess.embed import Embedding
 from services.preprocess.job_stores import JobStore
+from services.preprocess.loaded import Loaded
 from services.preprocess.record import Record
 
 log = structlog.get_logger(__name__)
@@ -31,13 +31,11 @@ class Documents:
     takes a number in their sequence, and a write with a smaller one changes nothing any more.
     """
 
-    def __init__(
-        self, record: Record, jobs: JobStore, blobs: Blobs, embedding: Embedding, *, pipeline: str
-    ) -> None:
+    def __init__(self, record: Record, jobs: JobStore, blobs: Blobs, loaded: Loaded, *, pipeline: str) -> None:
         self.record = record
         self.jobs = jobs
         self.blobs = blobs
-        self.embedding = embedding
+        self.loaded = loaded
         self.pipeline = pipeline
 
     async def get(self, tenant: str, collection: str, document_id: str) -> pb.GetDocumentResponse:
@@ -62,7 +60,7 @@ class Documents:
         for uri in response.orphaned_uris:
             await self.blobs.remove(uri)
         if response.removed_texts:
-            await self.embedding.purge(list(response.removed_texts))
+            await self.loaded.purge(list(response.removed_texts))
         if not (response.found or expected):
             raise NotFound(f"The collection {collection!r} holds no document {document_id!r}.")
         return Deleted(response.passages, response.generation)

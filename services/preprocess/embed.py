@@ -67,11 +67,12 @@ class Embedding:
         max_batch_tokens: int = 1024,
         max_queue_tokens: int = 524_288,
         query_ttl_s: float = 600.0,
+        name: str = "embedder",
     ) -> None:
         self.embedder, self.cache, self.query_ttl_s = embedder, cache, query_ttl_s
         self.writes: set[asyncio.Task[None]] = set()
         self.batcher: Batcher[Item, Row] = Batcher(
-            self.run, size=tokens_of, max_batch=max_batch_tokens, max_queue=max_queue_tokens, name="embedder"
+            self.run, size=tokens_of, max_batch=max_batch_tokens, max_queue=max_queue_tokens, name=name
         )
 
     async def start(self) -> None:
@@ -161,8 +162,12 @@ class Embedding:
 
     async def purge(self, texts: Sequence[str]) -> None:
         """Forget the vectors and token vectors of texts, as of a deleted document."""
-        token_keys = [kept.key(self.embedder.fingerprint, text) for text in texts]
-        await self.cache.delete_many([*self.keys(texts), *token_keys])
+        await self.purge_of(self.embedder.fingerprint, texts)
+
+    async def purge_of(self, fingerprint: str, texts: Sequence[str]) -> None:
+        """Forget what an embedder made of texts, also of one that is not loaded any more."""
+        token_keys = [kept.key(fingerprint, text) for text in texts]
+        await self.cache.delete_many([*keys_of(fingerprint, texts), *token_keys])
 
     async def keeps(self, texts: Sequence[str]) -> bool:
         """Whether the cache holds the vectors of all these texts now."""
@@ -170,7 +175,7 @@ class Embedding:
 
     def keys(self, texts: Sequence[str]) -> list[str]:
         """The cache keys of the texts' vectors."""
-        return [f"emb:{self.embedder.fingerprint}:{digest(text)}" for text in texts]
+        return keys_of(self.embedder.fingerprint, texts)
 
     def gather(self, rows: Sequence[Row], fresh: int) -> Embeddings:
         """Rows as columns."""
@@ -186,6 +191,11 @@ class Embedding:
             dimensions=width,
             fresh=fresh,
         )
+
+
+def keys_of(fingerprint: str, texts: Sequence[str]) -> list[str]:
+    """The cache keys of what an embedder makes of texts."""
+    return [f"emb:{fingerprint}:{digest(text)}" for text in texts]
 
 
 def tokens_of(item: Item) -> int:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import structlog
+from cachetools import LRUCache
 
 from ragline.broker import Unfinished
-from ragline.errors import Cancelled, InvalidRequest, Overloaded, RaglineError
+from ragline.errors import Cancelled, InvalidRequest, Mismatch, Overloaded, RaglineError
 from ragline.spans import embedded_text
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess import figures
@@ -20,12 +20,15 @@ from services.preprocess.embed import Embedding
 from services.preprocess.hold import Hold
 from services.preprocess.job_stores import JobStore
 from services.preprocess.jobs import State, Work
+from services.preprocess.loaded import Loaded
 from services.preprocess.pieces import holds_many, part_document, part_id, without_faults
 from services.preprocess.record import Record
 from services.preprocess.sandbox import Sandbox
 from services.preprocess.upsert import request_of
+from services.preprocess.vectors import Passages
 
-INGEST_LANE = 1
+MAX_TURNS = 4  # embedders that a collection may ask for, one after the other, while a document is written
+MAX_COLLECTIONS = 10_000  # of which it is remembered what they asked for
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +41,13 @@ class Parts:
     blobs: Blobs
     record: Record
     sandbox: Sandbox
-    embedding: Embedding
+    loaded: Loaded
     pipeline: str
+
+    @property
+    def embedding(self) -> Embedding:
+        """The first embedder."""
+        return self.loaded.first
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,16 @@ class Ingest:
         self, parts: Parts, *, token_vectors: bool, batch_passages: int = 64, concurrency: int = 4
     ) -> None:
         self.parts = parts
-        self.token_vectors = token_vectors
-        self.batch_passages = batch_passages
+        self.passages = Passages(token_vectors, batch_passages)
         self.concurrency = concurrency
+        self.wanted: LRUCache[tuple[str, str], Embedding] = LRUCache(MAX_COLLECTIONS)
 
     async def run(self, work: Work, hold: Hold) -> None:
         """Ingest a document of a job; what is wrong with the document is noted in the job.
 
-        Raises Unfinished when ``hold`` is over and a part of the work is kept, and else only what may be gone
-        at the next try: Unavailable, Overloaded, TimedOut, Internal, and anything unforeseen.
+        Raises Unfinished when ``hold`` is over and a part of the work is kept, Mismatch where the collection wants
+        an embedder that is not loaded, and else only what may be gone at the next try: Unavailable, Overloaded,
+        TimedOut, Internal, and anything unforeseen.
         """
         if await self.parts.jobs.begin(work) is not State.RUNNING:
             await self._let_go(work)  # a worker may have died between the note and this
@@ -127,10 +136,9 @@ class Ingest:
             raise InvalidRequest(piece.reason)
         request = request_of(work, piece, container=container, pipeline=self.parts.pipeline)
         texts = [embedded_text(piece.title, p.section, p.text) for p in piece.passages]
-        await self._embed(request, texts, hold)
-        answer = await self.parts.record.upsert(request)
+        answer = await self._write(request, texts, hold)
         if answer.stale:
-            await self.parts.embedding.purge(texts)
+            await self.parts.loaded.purge(texts)
             await self._finish(work, State.SUPERSEDED)
             return
         await self._clear(answer.orphaned_uris, set(answer.removed_texts) - set(texts))
@@ -172,30 +180,32 @@ class Ingest:
                 await self._finish(part, State.FAILED, error.detail)
             hold.gained = True
 
-    async def _embed(self, request: pb.UpsertRequest, texts: Sequence[str], hold: Hold) -> None:
-        """Fill in the vectors and word pieces, a bounded number of passages at a time.
-
-        When the time is over the cache holds what was embedded; where it does not, there is no use in stopping.
-        """
-        vectors, fresh = [], 0
-        for start in range(0, len(texts), self.batch_passages):
-            if fresh and hold.over and await self.parts.embedding.keeps([texts[0], texts[start - 1]]):
-                raise Unfinished("The rest of the document follows.")
-            batch = texts[start : start + self.batch_passages]
-            embedded = await self.parts.embedding.embed(batch, lane=INGEST_LANE, token_vectors=self.token_vectors)
-            fresh += embedded.fresh
-            vectors.append(np.ascontiguousarray(embedded.vectors, dtype="<f4").tobytes())
-            request.token_ids.extend(np.asarray(ids, dtype="<u4").tobytes() for ids in embedded.token_ids)
-            request.dimensions = embedded.dimensions
-            request.fingerprint = embedded.fingerprint
-        request.vectors = b"".join(vectors)
+    async def _write(self, request: pb.UpsertRequest, texts: Sequence[str], hold: Hold) -> pb.UpsertResponse:
+        """Embed and upsert, by the embedder that the collection wants; which may change at any moment."""
+        loaded, where = self.parts.loaded, (request.tenant, request.collection)
+        embedding = self.wanted.get(where, loaded.first)
+        for _ in range(MAX_TURNS):
+            made = await self.passages(embedding, texts, hold)
+            request.vectors, request.dimensions, request.fingerprint = (
+                made.vectors,
+                made.dimensions,
+                made.fingerprint,
+            )
+            request.token_ids[:] = made.token_ids
+            try:
+                return await self.parts.record.upsert(request)
+            except Mismatch as refusal:
+                if not refusal.wanted:
+                    raise
+                embedding = self.wanted[where] = loaded.of(refusal.wanted) or not_loaded(refusal, where)
+        raise Overloaded(f"The collection {where[1]!r} changed its embedder {MAX_TURNS} times meanwhile.")
 
     async def _clear(self, uris: Sequence[str], texts: Sequence[str] | set[str]) -> None:
         """Remove what was kept of passages that are gone: bytes and cached vectors."""
         for uri in uris:
             await self.parts.blobs.remove(uri)
         if texts:
-            await self.parts.embedding.purge(list(texts))
+            await self.parts.loaded.purge(list(texts))
 
     async def _finish(self, work: Work, state: State, reason: str = "") -> None:
         """Note how a document ended, then remove its bytes unless the record has a document of them."""
@@ -213,6 +223,16 @@ class Ingest:
             await self.parts.blobs.remove(uri)
 
 
+def not_loaded(refusal: Mismatch, where: tuple[str, str]) -> Embedding:
+    """Raises Mismatch: nothing here can embed for the collection, and these are the ways out."""
+    raise Mismatch(
+        f"The collection {where[1]!r} is searched by the embedder {refusal.wanted!r}, which is not loaded here. "
+        "Start preprocess with it again, as PREPROCESS_EMBEDDER or as PREPROCESS_NEXT_EMBEDDER beside it; or "
+        "embed the collection anew with `ragline reembed`. Then `ragline queue replay` takes the document in.",
+        wanted=refusal.wanted,
+    ) from refusal
+
+
 def permanent(error: RaglineError) -> bool:
-    """Whether trying again would fail the same way."""
-    return error.http_status < 500 and not isinstance(error, Overloaded | Cancelled)
+    """Whether trying again would fail the same way, and for want of nothing but another document."""
+    return error.http_status < 500 and not isinstance(error, Overloaded | Cancelled | Mismatch)

@@ -64,13 +64,18 @@ class Head:
 
 @dataclass(frozen=True)
 class Work:
-    """One document of a job: its number from 0, and ``seq``, its place among all writes and deletes."""
+    """One document of a job: its number from 0, and ``seq``, its place among all writes and deletes.
+
+    With a ``target``, the fingerprint of an embedder, it is no document but the collection that is to be embedded
+    by it; the document's id is empty then, which no document's is.
+    """
 
     job: Head
     n: int
     seq: int
     document: NewDocument
-    part: int = 0  # from 1 for the documents that a file of many holds
+    part: int = 0  # from 1 for the documents that a file of many holds, or those that are embedded again
+    target: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ QUEUE = "ingest"
 def packed(work: Work, request_id: str) -> NewMessage:
     """The message for one document of a job; the bounds of ids, titles and metadata keep it below 64 KB."""
     body = {**asdict(work.job), "n": work.n, "seq": work.seq, "request_id": request_id}
-    body["document"] = {name: value for name, value in asdict(work.document).items() if value}
+    if work.target:
+        body["target"] = work.target
+    said = {name: value for name, value in asdict(work.document).items() if value}
+    body["document"] = {"id": work.document.id, **said}
     key = f"{work.job.tenant}/{work.job.collection}/{work.document.id}"
     return NewMessage(orjson.dumps(body), key=key)
 
@@ -26,7 +29,7 @@ def unpacked(body: bytes) -> tuple[Work, str]:
         message = orjson.loads(body)
         head = Head(**{field.name: message[field.name] for field in fields(Head)})
         document = NewDocument(**message["document"])
-        work = Work(head, int(message["n"]), int(message["seq"]), document)
+        work = Work(head, int(message["n"]), int(message["seq"]), document, target=str(message.get("target", "")))
         return work, str(message.get("request_id", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Poison(

@@ -20,6 +20,7 @@ from ragline.v1 import retriever_pb2_grpc
 
 ENVELOPE_BYTES = 1024  # what gRPC adds around a message, generously
 CHECK_S = 2.0
+SWITCH_S = 600.0  # the vectors of a whole collection are moved
 AGAIN_S = 0.25
 RETRY_AFTER_S = 5.0
 
@@ -146,6 +147,28 @@ class Record:
         """A page of documents by id, from the one behind ``after``."""
         request = pb.ListDocumentsRequest(tenant=tenant, collection=collection, limit=limit, after=after)
         response: pb.ListDocumentsResponse = await call(self.stub.ListDocuments, request, timeout_s=self.timeout_s)
+        return response
+
+    async def describe(self, tenant: str, collection: str = "") -> Sequence[pb.CollectionState]:
+        """The state of a tenant's collections, or of one; none where there is no such."""
+        request = pb.DescribeRequest(tenant=tenant, collection=collection)
+        response: pb.DescribeResponse = await call(self.stub.Describe, request, timeout_s=self.timeout_s)
+        return response.collections
+
+    async def stage(self, request: pb.StageRequest) -> pb.StageResponse:
+        """Keep vectors of another embedder for a document, beside those that are searched by; raises TooLarge."""
+        if request.ByteSize() + ENVELOPE_BYTES > self.max_message_mb << 20:
+            raise TooLarge(
+                f"The vectors of the document {request.document_id!r} do not fit in one message of"
+                f" {self.max_message_mb} MB (RAGLINE_MAX_MESSAGE_MB); raise the limit, or split the document."
+            )
+        response: pb.StageResponse = await call(self.stub.Stage, request, timeout_s=self.timeout_s)
+        return response
+
+    async def switch(self, tenant: str, collection: str, fingerprint: str) -> pb.SwitchResponse:
+        """Let searches go by what is staged, or hear what is missing; the embedder in use drops what is staged."""
+        request = pb.SwitchRequest(tenant=tenant, collection=collection, fingerprint=fingerprint)
+        response: pb.SwitchResponse = await call(self.stub.Switch, request, timeout_s=SWITCH_S)
         return response
 
     async def check(self) -> None:

@@ -41,6 +41,10 @@ class Settings(settings.Settings):
         description="what embeds: onnx, sentence_transformer, hashing, or a module:Class of your own",
     )
     embedder_options: dict[str, Any] = Field(default={}, description="options of the embedder, as JSON")
+    next_embedder: str = Field(
+        "", description="what is to embed from the next `ragline reembed` on, loaded beside embedder; empty: none"
+    )
+    next_embedder_options: dict[str, Any] = Field(default={}, description="options of the next embedder, as JSON")
     token_vectors: bool = Field(True, description="keep each passage's token vectors for the reranker")
     max_batch_tokens: int = Field(1024, ge=1, description="most word pieces in one run of the model")
     max_queue_tokens: int = Field(524_288, ge=1, description="most word pieces that wait for the model")

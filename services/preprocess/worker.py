@@ -1,4 +1,4 @@
-"""The message door: takes documents off the queue and hands them to the ingest."""
+"""The message door: takes documents off the queue for the ingest, and collections that are embedded again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cachetools import LRUCache
 
 from ragline import context
 from ragline.broker import Broker, Consumer, Message, Poison, Unfinished
-from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
+from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOut, Unavailable
 from services.preprocess.hold import Hold
 from services.preprocess.housekeeping import Housekeeping
 from services.preprocess.ingest import Ingest
 from services.preprocess.jobs import Work
 from services.preprocess.messages import QUEUE, unpacked
 from services.preprocess.record import Interrupted
+from services.preprocess.reembed import Reembedding
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 MAX_INTERRUPTIONS = 10
@@ -39,6 +40,7 @@ class Worker:
         self,
         broker: Broker,
         ingest: Ingest,
+        reembedding: Reembedding,
         housekeeping: Housekeeping,
         *,
         concurrency: int,
@@ -47,6 +49,7 @@ class Worker:
     ) -> None:
         self.broker = broker
         self.ingest = ingest
+        self.reembedding = reembedding
         self.housekeeping = housekeeping
         self.concurrency = concurrency
         self.max_attempts = max_attempts
@@ -79,10 +82,10 @@ class Worker:
         await self.broker.depth(QUEUE)
 
     async def handle(self, message: Message) -> None:
-        """Ingest one document.
+        """Ingest one document, or embed one collection again.
 
         Raises to be called again, Unfinished where that is no fault of the document, and Poison when the
-        attempts are used up.
+        attempts are used up, or of no use before somebody starts preprocess with another embedder.
         """
         work, request_id = unpacked(message.body)
         hold = Hold(self.hold_s)
@@ -95,7 +98,7 @@ class Worker:
                 log.warning(
                     "attempt failed", attempt=message.attempt, exc_info=not isinstance(error, RaglineError)
                 )
-                if message.attempt < self.max_attempts:
+                if message.attempt < self.max_attempts and not isinstance(error, Mismatch):
                     raise
                 reason = sentence(error)
                 await self._park(work, reason)
@@ -106,7 +109,7 @@ class Worker:
         pause_s, patience = FIRST_PAUSE_S, None
         while True:
             try:
-                return await self.ingest.run(work, hold)
+                return await (self.reembedding if work.target else self.ingest).run(work, hold)
             except (Unavailable, Overloaded, TimedOut) as error:
                 patience = patience or Hold(WAIT_S)
                 if await self._is_failure(error, work, patience):

@@ -17,16 +17,18 @@ from ragline.v1 import preprocess_pb2_grpc
 from services.preprocess.embed import Embedding
 from services.preprocess.embedders.hashing import Hashing
 from services.preprocess.limits import Limits
+from services.preprocess.loaded import Loaded
 from services.preprocess.rpc import PreprocessRpc
 
 
 @pytest.fixture
 async def stub() -> AsyncIterator[preprocess_pb2_grpc.PreprocessAsyncStub]:
-    embedding = Embedding(Hashing(64), caches.open("memory://"))
-    await embedding.start()
+    cache = caches.open("memory://")
+    loaded = Loaded(Embedding(Hashing(64), cache), Embedding(Hashing(32), cache))
+    await loaded.start()
 
     def add(server: grpc.aio.Server) -> Sequence[str]:
-        door = PreprocessRpc(embedding, Limits(max_inputs=3, max_chars=50))
+        door = PreprocessRpc(loaded, Limits(max_inputs=3, max_chars=50))
         preprocess_pb2_grpc.add_PreprocessServicer_to_server(door, server)
         return [pb.DESCRIPTOR.services_by_name["Preprocess"].full_name]
 
@@ -35,7 +37,7 @@ async def stub() -> AsyncIterator[preprocess_pb2_grpc.PreprocessAsyncStub]:
     async with channel(f"127.0.0.1:{port}", max_message_mb=8) as opened:
         yield preprocess_pb2_grpc.PreprocessStub(opened)
     await server.stop()
-    await embedding.close()
+    await loaded.close()
 
 
 @pytest.mark.parametrize("kind", [pb.EmbedRequest.KIND_QUERY, pb.EmbedRequest.KIND_PASSAGE])
@@ -49,6 +51,17 @@ async def test_vectors_and_word_pieces_arrive(
     np.testing.assert_array_equal(vectors, expected.vectors)
     assert [list(each.ids) for each in response.token_ids] == [ids.tolist() for ids in expected.token_ids]
     assert (response.model, response.fingerprint, response.tokens) == ("hashing-64", "hashing-1-64", 6)
+
+
+@pytest.mark.parametrize(("asked", "used"), [("", 64), ("hashing-1-64", 64), ("hashing-1-32", 32), ("gone", 64)])
+async def test_the_embedder_is_chosen_by_its_fingerprint(
+    stub: preprocess_pb2_grpc.PreprocessAsyncStub, asked: str, used: int
+) -> None:
+    response = await call(stub.Embed, pb.EmbedRequest(texts=["a cat"], fingerprint=asked), timeout_s=10)
+    assert (response.dimensions, response.fingerprint) == (used, f"hashing-1-{used}")
+    np.testing.assert_array_equal(
+        np.frombuffer(response.vectors, "<f4"), Hashing(used).embed(["a cat"]).vectors[0]
+    )
 
 
 async def test_no_texts_give_no_vectors(stub: preprocess_pb2_grpc.PreprocessAsyncStub) -> None:

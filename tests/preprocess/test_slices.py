@@ -29,7 +29,7 @@ async def deliveries(here: World, job_id: str, hold_s: float) -> int:
 @pytest.fixture
 def slow(here: World) -> World:
     """Each call of the embedder takes one passage, each file one document at a time."""
-    here.ingest.batch_passages = 1
+    here.ingest.passages.batch = 1
     here.ingest.concurrency = 1
     return here
 
@@ -81,7 +81,7 @@ async def test_a_cancelled_file_stops_between_two_of_its_documents(slow: World) 
 
 async def test_the_worker_takes_slices_until_all_is_done(tmp_path: Path, address: str) -> None:
     async with world(tmp_path / "p", address, hold_s=1e-6) as here:
-        here.ingest.batch_passages = 1
+        here.ingest.passages.batch = 1
         await here.worker.start()
         for job_id in (await here.send(("a", LONG)), await here.send_files(("list.jsonl", MANY))):
             job = await here.ended(job_id)

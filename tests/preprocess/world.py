@@ -14,10 +14,11 @@ import httpx
 from ragline.broker import NewMessage, Poison
 from ragline.grpc_server import GrpcServer
 from ragline.http import create_app
-from services.preprocess import api
+from services.preprocess import api, api_collections
 from services.preprocess.__main__ import Opened, close, make_intake, make_worker, open_parts
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.documents import Documents
+from services.preprocess.embedder_changes import EmbedderChanges
 from services.preprocess.hold import Hold
 from services.preprocess.ingest import Ingest, Parts
 from services.preprocess.intake import Intake
@@ -111,12 +112,14 @@ async def world(folder: Path, address: str, **changes: Any) -> AsyncIterator[Wor
     parts = opened.parts
     published = listen_in(opened)
     intake, worker = make_intake(opened), make_worker(opened)
-    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.embedding, pipeline=parts.pipeline)
+    documents = Documents(parts.record, parts.jobs, parts.blobs, parts.loaded, pipeline=parts.pipeline)
     limits = BodyLimits(opened.settings.max_documents, opened.settings.max_document_mb)
-    app = create_app("preprocess", [api.router(intake, documents, limits)], checks={})
+    embedders = EmbedderChanges(parts.record, parts.jobs, opened.broker, parts.loaded)
+    routes = [api.router(intake, documents, limits), api_collections.router(embedders)]
+    app = create_app("preprocess", routes, checks={})
     async with AsyncExitStack() as closing:
         closing.push_async_callback(close, opened)
-        await parts.embedding.start()
+        await parts.loaded.start()
         await parts.sandbox.start()
         closing.push_async_callback(worker.stop)
         transport = httpx.ASGITransport(app)
