@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import structlog
@@ -65,26 +66,32 @@ class Trial:
         self.scores = np.take_along_axis(scores, best, axis=1)
         self.slots = np.take_along_axis(slots, best, axis=1)
 
-    def recall(self, found: Slots) -> float:
-        """The share of the truly nearest among ``found`` (queries, NEAREST + 1), which may name each itself."""
-        hits = wanted = 0
+    def recall(self, found: Slots) -> tuple[float, float]:
+        """The share of the truly nearest among ``found`` (queries, NEAREST + 1), which may name each itself.
+
+        And how far off that may be, by chance: its standard error.
+        """
+        shares = []
         for true, own, slots in zip(self.slots, self.own, found, strict=True):
             nearest = {int(slot) for slot in true if slot >= 0}
-            hits += len(nearest & set([slot for slot in slots.tolist() if slot not in (own, -1)][:NEAREST]))
-            wanted += len(nearest)
-        return hits / wanted if wanted else 1.0
+            others = [slot for slot in slots.tolist() if slot not in (own, -1)][:NEAREST]
+            shares.append(len(nearest.intersection(others)) / len(nearest) if nearest else 1.0)
+        if not shares:
+            return 1.0, 0.0
+        return float(np.mean(shares)), float(np.std(shares) / len(shares) ** 0.5)
 
-    def depth(self, index: object, target: float) -> tuple[int, float]:
-        """The smallest ef of the ladder that reaches the recall ``target``, or the largest, and its recall."""
+    def depth(self, index: Any, target: float) -> tuple[int, float]:
+        """The smallest ef of the ladder that surely reaches the recall ``target``, or the largest; its recall."""
         alone()
         ef, recall = LADDER[0], 0.0
         for ef in LADDER:
             options = native.SearchParametersHNSW(efSearch=ef)
-            found = index.search(self.queries, NEAREST + 1, params=options)[1]  # type: ignore[attr-defined]
-            recall = self.recall(found)
-            if recall >= target:
+            found = index.search(self.queries, NEAREST + 1, params=options)[1]
+            recall, error = self.recall(found)
+            if recall - error >= target or recall == 1:
                 return ef, recall
-        log.warning("no depth of search reaches the recall wanted", recall=round(recall, 4), wanted=target)
+        if recall < target:
+            log.warning("no depth of search reaches the recall wanted", recall=round(recall, 4), wanted=target)
         return ef, recall
 
 
