@@ -1,22 +1,33 @@
-"""Runs every measurement and prints one table."""
+"""Runs every measurement, or search at size alone, and prints one table."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from bench import embed, generate, ingest, nginx, search
+import typer
+
+from bench import embed, generate, ingest, nginx
 from bench.report import table
+from bench.retrieval import run as retrieval
+from bench.retrieval.measuring import Plan
+from bench.retrieval.peers import PEERS
 from ragline import threads
 from ragline.encoder import Encoder
 from ragline.models import ModelStore
 from ragline.settings import Settings, load
 from tests.suite import Suite
 
+app = typer.Typer(add_completion=False)
 
-def main() -> None:
-    """Measure a suite of its own, then the search at size."""
+
+@app.callback(invoke_without_command=True)
+def everything(context: typer.Context) -> None:
+    """Measure a suite of its own, then the search at size: what `make bench` runs."""
+    if context.invoked_subcommand is not None:
+        return
     rows = []
     folder = ModelStore(load(Settings).models_dir).path("all-MiniLM-L6-v2")
     with tempfile.TemporaryDirectory() as data, Suite(Path(data)) as suite, suite.client() as client:
@@ -26,10 +37,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         rows += ingest.measure(Encoder.open(folder, threads=threads.available()), Path(data))
     with tempfile.TemporaryDirectory() as data:
-        rows += search.measure(Path(data))
+        rows += retrieval.quick(Path(data))
     print(f"\n{threads.available()} cores\n\n{table(rows)}")
     sys.exit(any(row.holds is False for row in rows))
 
 
+@app.command("retrieval")
+def at_size(
+    passages: Annotated[int, typer.Option(help="Passages: real texts first, then mixtures of them.")] = 100_000,
+    peers: Annotated[str, typer.Option(help="Peers to run beside, by name; empty: none.")] = ",".join(PEERS),
+    rounds: Annotated[int, typer.Option(help="Rounds over all queries.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Seconds of each load.")] = 4.0,
+) -> None:
+    """Search at size beside the bare engines and other projects."""
+    names = [name for name in peers.split(",") if name]
+    if unknown := set(names) - PEERS.keys():
+        raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(PEERS)}", param_hint="--peers")
+    rows, engines = retrieval.whole(passages, names, Plan(rounds, seconds))
+    retrieval.show(rows, engines)
+    sys.exit(any(row.holds is False for row in rows))
+
+
 if __name__ == "__main__":
-    main()
+    app()
