@@ -15,7 +15,7 @@ import ragline.cache
 from ragline import backends, grpc_client, service, threads
 from ragline.cache import Cache
 from ragline.service import Service
-from services.retriever import api, dense, rpc, sparse, stores
+from services.retriever import api, dense, gauges, rpc, sparse, stores
 from services.retriever.asking import Options
 from services.retriever.clients import PreprocessClient, RerankerClient
 from services.retriever.keeping import Keeping
@@ -50,6 +50,11 @@ async def build(settings: Settings) -> Service:
         Keeping(cache, settings.cache_ttl_s),
     )
     limits = chosen(Limits, settings)
+    unwatch = gauges.watch(store)
+
+    async def end() -> None:
+        unwatch()
+        await stop(store, pool, channels, cache)
 
     async def check() -> None:
         store.check()
@@ -60,7 +65,7 @@ async def build(settings: Settings) -> Service:
         add_rpc=rpc.add(search, store, limits),
         checks={"store": check},
         start=nothing,
-        stop=lambda: stop(store, pool, channels, cache),
+        stop=end,
     )
 
 
