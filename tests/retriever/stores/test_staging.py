@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,17 @@ import pytest
 from ragline.errors import InvalidRequest, Mismatch, NotFound, Overloaded
 from services.retriever.stores import Key, Store, Vectorised
 from services.retriever.stores.embedded import EmbeddedStore
-from tests.retriever.parts import FINGERPRINT, KEY, check, content, open_store, token_ids, vector, words_of
+from tests.retriever.parts import (
+    FINGERPRINT,
+    KEY,
+    check,
+    content,
+    open_store,
+    open_tiered,
+    token_ids,
+    vector,
+    words_of,
+)
 
 OTHER, WIDE = "words-24", 24
 
@@ -24,6 +34,14 @@ def made(texts: Sequence[str], *, fingerprint: str = OTHER, dimensions: int = WI
     return Vectorised(
         fingerprint, vectors.reshape(len(texts), dimensions), [token_ids(f"{t} next") for t in texts]
     )
+
+
+@pytest.fixture(params=[open_store, open_tiered])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Stores that turn a collection to another embedder."""
+    opened: Store = request.param(tmp_path / "store")
+    yield opened
+    opened.close()
 
 
 async def stage(store: Store, name: str, *, key: Key = KEY, fingerprint: str = OTHER) -> bool:
