@@ -1,4 +1,4 @@
-"""Keeps callers from a Redis that is away: after a failure they are refused at once, until a try succeeds."""
+"""Keeps callers from a server that is away: after a failure they are refused at once, until a try succeeds."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ class Breaker:
         self,
         name: str,
         *,
+        what: str = "redis",
         first_s: float = FIRST_PAUSE_S,
         longest_s: float = LONGEST_PAUSE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self.what = what
         self.first_s, self.longest_s = first_s, longest_s
         self.clock = clock
         self.pause_s = 0.0  # 0: closed
         self.until = 0.0
         self.trying = False
         self.gauge = metrics.gauge(
-            "ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)
+            f"ragline_{what}_up", f"1 while {what.title()} answers, 0 while it is taken for away.", ("server",)
         ).labels(name)
         self.gauge.set(1)
         self.failures = metrics.counter(
-            "ragline_redis_failures", "Calls that Redis did not answer.", ("server",)
+            f"ragline_{what}_failures", f"Calls that {what.title()} did not answer.", ("server",)
         ).labels(name)
 
     @property
@@ -63,7 +65,7 @@ class Breaker:
     def passed(self) -> None:
         """An admitted call succeeded."""
         if not self.closed:
-            log.info("redis is back", server=self.name)
+            log.info(f"{self.what} is back", server=self.name)
         self.pause_s, self.trying = 0.0, False
         self.gauge.set(1)
 
@@ -71,8 +73,8 @@ class Breaker:
         """An admitted call found nobody."""
         self.failures.inc()
         if self.closed:
-            what = "redis refuses the login" if isinstance(error, LOGIN) else "redis is away"
-            log.warning(what, server=self.name, error=f"{type(error).__name__}: {error}")
+            what = "refuses the login" if isinstance(error, LOGIN) else "is away"
+            log.warning(f"{self.what} {what}", server=self.name, error=f"{type(error).__name__}: {error}")
         elif not self.trying:
             return  # one of those that were under way when the breaker opened
         self.pause_s = min(self.longest_s, self.pause_s * 2 or self.first_s)

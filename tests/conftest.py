@@ -10,6 +10,8 @@ from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
 from tests.servers.fixtures import (
     faketime,
+    milvus_installed,
+    milvus_server,
     nginx_installed,
     rabbitmq_installed,
     rabbitmq_server,
@@ -21,6 +23,8 @@ from tests.suite import Suite
 # Fixtures that live elsewhere.
 __all__ = [
     "faketime",
+    "milvus_installed",
+    "milvus_server",
     "nginx_installed",
     "rabbitmq_installed",
     "rabbitmq_server",

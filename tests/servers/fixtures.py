@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.servers.milvus import MilvusServer
 from tests.servers.nginx import PROGRAM as NGINX
 from tests.servers.nginx import SBIN
 from tests.servers.rabbitmq import PROGRAMS, RabbitmqServer
@@ -65,6 +67,21 @@ def rabbitmq_server(
 def nginx_installed() -> None:
     """For tests that start an NGINX of their own."""
     require(NGINX, "nginx", f"{os.environ['PATH']}:{SBIN}")
+
+
+@pytest.fixture(scope="session")
+def milvus_installed() -> None:
+    """For tests that start, kill and pause a Milvus of their own."""
+    for package in ("pymilvus", "milvus_lite"):
+        if importlib.util.find_spec(package) is None:
+            missing(f"{package} is not installed; pip install -e '.[milvus,dev]'")
+
+
+@pytest.fixture(scope="session")
+def milvus_server(milvus_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """One Milvus for all tests; the collections of each have a name of their own, and none stops it."""
+    with MilvusServer(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -176,6 +176,8 @@ async def test_a_brief_document_has_no_text(store: Store) -> None:
 
 
 async def test_a_view_stays_as_it_was(store: Store) -> None:
+    if not store.local:
+        pytest.skip("a server has no snapshots: a view of it is at least as new as it says")
     await store.upsert(KEY, content("a", ["passage old"], metadata='{"v":1}'))
     view = store.view(KEY)
     await store.upsert(KEY, content("a", ["passage new"], metadata='{"v":2}'))
@@ -196,7 +198,7 @@ METADATA = {
 @pytest.fixture(scope="module", params=STORES)
 def filtered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with the documents above, which the tests only read."""
-    opened = STORES[request.param](tmp_path_factory.mktemp("store"))
+    opened = STORES[request.param](request, tmp_path_factory.mktemp("store"))
 
     async def fill() -> None:
         for name, metadata in METADATA.items():
