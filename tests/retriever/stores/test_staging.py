@@ -56,8 +56,7 @@ async def staged_all(store: Store, *, key: Key = KEY) -> None:
         done = await store.switch(key, OTHER)
         if done.switched:
             return
-        for name in done.missing:
-            await stage(store, name, key=key)
+        await asyncio.gather(*(stage(store, name, key=key) for name in done.missing))
     raise AssertionError("the switch never came")
 
 
@@ -180,8 +179,7 @@ async def test_collections_switch_each_for_itself(store: Store) -> None:
 async def test_searches_and_writes_go_on_and_the_switch_is_reached(store: Store) -> None:
     """Writers never stop, faster than documents can be staged; no search mixes vectors of two embedders."""
     texts = {f"d{n}": f"passage of d{n}" for n in range(40)}
-    for name, text in texts.items():
-        await store.upsert(KEY, content(name, [text]))
+    await asyncio.gather(*(store.upsert(KEY, content(name, [text])) for name, text in texts.items()))
     over = asyncio.Event()
 
     async def search() -> None:
