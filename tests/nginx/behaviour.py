@@ -68,7 +68,10 @@ def router(gates: Gates) -> APIRouter:
             os.kill(os.getpid(), signal.SIGKILL)
         return seen(gates.name, request)
 
-    for path in ("/documents/{rest:path}", "/jobs/{rest:path}", "/batches/{rest:path}", "/documents"):
+    for path in (
+        *("/documents/{rest:path}", "/jobs/{rest:path}", "/batches/{rest:path}", "/documents"),
+        *("/collections", "/collections/{rest:path}"),
+    ):
         routes.add_api_route(path, show, methods=["GET", "DELETE"])
     return routes
 

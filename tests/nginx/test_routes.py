@@ -16,6 +16,8 @@ POSTS = {
 READS = {
     "/documents": "preprocess",
     "/documents/a": "preprocess",
+    "/collections": "preprocess",
+    "/collections/a": "preprocess",
     "/jobs/job-1": "preprocess",
     "/jobs/job-1/events": "preprocess",
     "/batches/batch-1": "generator",
