@@ -113,8 +113,8 @@ class Layered(Dense, Protocol):
         """What should be built next; ``quiet``: nothing was written for a while, so that it may be more."""
         ...
 
-    def replaced(self, start: int, stop: int, part: Sealed) -> Layered:
-        """The index with ``part`` in place of slots ``start`` to ``stop``; raises ValueError if that cannot be."""
+    def replaced(self, start: int, stop: int, part: Sealed | None) -> Layered:
+        """The index with ``part``, or nothing, in place of these slots; raises ValueError if that cannot be."""
         ...
 
 

@@ -196,10 +196,10 @@ class TieredIndex:
         end = len(self) if stop > len(sizes) else int(self.starts[stop])
         return Job(int(self.starts[first]), end, kind)
 
-    def replaced(self, start: int, stop: int, part: Sealed) -> TieredIndex:
+    def replaced(self, start: int, stop: int, part: Sealed | None) -> TieredIndex:
         """The index with a segment in place of some slots; raises ValueError where it would cut a graph in two."""
-        assert isinstance(part, Segment)  # noqa: S101 - this back end's own
-        segments = [*self.cut(0, start), part, *self.cut(stop, len(self))]
+        new = [part] if isinstance(part, Segment) else []
+        segments = [*self.cut(0, start), *new, *self.cut(stop, len(self))]
         tail = self.tail
         if stop > self.starts[-1]:
             tail = self.fresh(whole(self.tail)[stop - int(self.starts[-1]) :])

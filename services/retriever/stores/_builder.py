@@ -137,6 +137,9 @@ class Builder:
         part = slice(job.start, job.stop)
         rows = snapshot.rows[part][snapshot.live[part]]
         ends = (int(snapshot.rows[job.start]), int(snapshot.rows[job.stop - 1]))
+        if not len(rows):
+            self.handed(lambda _: (held.replace(snapshot, ends, None, rows), None))
+            return
         dimensions = snapshot.dimensions
         built, kept = backend.build(
             job.kind,

@@ -111,8 +111,8 @@ class Held:
         # What died may have been purged before the files were written again.
         return counts if found == len(gone) else self.streams.counts(rows)
 
-    def replace(self, seen: Snapshot, ends: tuple[int, int], part: Sealed, rows: Rows) -> bool:
-        """Put a part over ``rows`` in place of the slots from the first to the last row of ``ends``.
+    def replace(self, seen: Snapshot, ends: tuple[int, int], part: Sealed | None, rows: Rows) -> bool:
+        """Put a part over ``rows``, if any, in place of the slots from the first to the last row of ``ends``.
 
         It was built by what was ``seen``. Rows that were added or died meanwhile stay as they are now. False:
         the collection changed too much, and nothing was done. The writer's thread calls it.
@@ -124,10 +124,10 @@ class Held:
         embedder = (seen.fingerprint, seen.dimensions)
         if embedder != (snapshot.fingerprint, snapshot.dimensions) or not isinstance(index, Layered):
             return False
+        if start == stop or not within(living, rows).all():
+            return False
         if not len(living):
-            return False
-        if not within(living, rows).all():
-            return False
+            part, rows = None, rows[:0]
         self.publish(
             snapshot.next(
                 index=index.replaced(start, stop, part),
