@@ -60,7 +60,9 @@ class Answerer:
         comes first, so an answer from passages that have since changed can never be served.
         """
         clock = Clock()
-        pool = self.choices.rerank_pool if self.sources.reranker else 0
+        # Passages that were chosen to be unlike each other are kept as they are: a pool would undo the choice.
+        wide = self.sources.reranker and not question.retrieval.diversity
+        pool = self.choices.rerank_pool if wide else 0
         with clock.stage("retrieve"):
             found = await self.sources.search(question, max(question.top_k, pool))
         clock.move("retrieve", "embed", found.timings_ms.get("embed", 0.0))

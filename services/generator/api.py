@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -14,7 +14,7 @@ from ragline.errors import InvalidRequest, TooLarge
 from ragline.http import StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
-from services.generator.events import Question, Token
+from services.generator.events import Question, Retrieval, Token
 from services.generator.summarize import Summarizer, Texts
 
 TENANT = "default"
@@ -29,6 +29,7 @@ class GenerateBody(StrictBody):
             "examples": [
                 {"query": "How is a lost message retried?"},
                 {"query": "How long is the warranty?", "collection": "manuals", "top_k": 8, "stream": True},
+                {"query": "Who is the mayor?", "mode": "auto", "neighbours": 1, "collapse": True, "wait_for": 3},
             ]
         },
     )
@@ -37,6 +38,15 @@ class GenerateBody(StrictBody):
     collection: Annotated[str, Field(description="where to look")] = "default"
     top_k: Annotated[int, Field(ge=1, description="passages that the answer is made from")] = 5
     filter: Annotated[dict[str, Any] | None, Field(description="on documents' metadata, as in /retrieve")] = None
+    mode: Annotated[
+        Literal["hybrid", "dense", "sparse", "auto"], Field(description="which search to use, as in /retrieve")
+    ] = "hybrid"
+    fusion: Annotated[Literal["weighted", "rrf"] | None, Field(description="as in /retrieve")] = None
+    dense_weight: Annotated[float | None, Field(ge=0, le=1, description="as in /retrieve")] = None
+    diversity: Annotated[float, Field(ge=0, le=1, description="as in /retrieve")] = 0.0
+    neighbours: Annotated[int, Field(ge=0, le=10, description="passages to widen each with, as in /retrieve")] = 0
+    collapse: Annotated[bool, Field(description="of passages that say nearly the same, use the best")] = False
+    wait_for: Annotated[int, Field(ge=0, description="a generation: answer from no earlier one")] = 0
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of the answer")] = 256
     temperature: Annotated[float, Field(ge=0, le=2, description="0: the likeliest answer")] = 0.0
     stream: Annotated[bool, Field(description=STREAM)] = False
@@ -150,6 +160,15 @@ def question(body: GenerateBody) -> Question:
         temperature=body.temperature,
         filter_json=asking.filter_json(body.filter),
         explain=body.explain,
+        retrieval=Retrieval(
+            mode=body.mode,
+            fusion=body.fusion or "",
+            dense_weight=body.dense_weight,
+            diversity=body.diversity,
+            neighbours=body.neighbours,
+            collapse=body.collapse,
+            wait_for=body.wait_for,
+        ),
     )
 
 

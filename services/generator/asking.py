@@ -58,6 +58,7 @@ def question(given: Question, limits: Limits) -> Question:
         temperature=given.temperature,
         filter_json=given.filter_json,
         explain=given.explain,
+        retrieval=given.retrieval,
     )
 
 

@@ -13,6 +13,22 @@ from services.generator.llms import Usage
 
 
 @dataclass(frozen=True)
+class Retrieval:
+    """How passages are searched for, as in /retrieve; the retriever knows what each may say.
+
+    ``wait_for`` is a generation: the answer is made from no earlier one.
+    """
+
+    mode: str = "hybrid"
+    fusion: str = ""
+    dense_weight: float | None = None
+    diversity: float = 0.0
+    neighbours: int = 0
+    collapse: bool = False
+    wait_for: int = 0
+
+
+@dataclass(frozen=True)
 class Question:
     """What is asked of a collection, and how."""
 
@@ -24,6 +40,7 @@ class Question:
     temperature: float = 0.0
     filter_json: str = ""
     explain: bool = False
+    retrieval: Retrieval = Retrieval()
 
 
 @dataclass(frozen=True)

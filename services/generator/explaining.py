@@ -57,4 +57,7 @@ def stages(rank: int, ranked: Ranked) -> dict[str, Any]:
     for name in ("dense_score", "sparse_score", "dense_rank", "sparse_rank"):
         if hit.HasField(name):
             found[name] = getattr(hit, name)
+    for name in ("duplicates", "neighbours"):
+        if names := list(getattr(hit, name)):
+            found[name] = names
     return found

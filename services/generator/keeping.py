@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import orjson
 
@@ -108,7 +108,8 @@ def key_of(question: Question, found: SearchResponse, variant: str) -> str:
     The scores are left out, whose last digits depend on what else was searched at the same time.
     """
     result = found.results[0]
-    parts = [asdict(question), found.generation, list(found.degraded), variant]
+    asked = replace(question, retrieval=replace(question.retrieval, wait_for=0))  # the generation says it all
+    parts = [asdict(asked), found.generation, list(found.degraded), variant]
     digest = hashlib.sha256(orjson.dumps(parts))
     for part in (result.statistics, *(hit.passage for hit in result.hits)):
         said = part.SerializeToString(deterministic=True)

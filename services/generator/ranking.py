@@ -69,8 +69,9 @@ def ranking(
 
 
 def candidate(hit: retriever_pb2.Hit) -> Candidate:
-    """A hit as the reranker takes it: the text that was embedded, and the search's scores."""
-    made = Candidate(text=heading(hit.passage, hit.passage.text))
+    """A hit as the reranker takes it: the text that was embedded, without neighbours, and the search's scores."""
+    own = hit.passage.text[hit.own_start : hit.own_end] if hit.own_end else hit.passage.text
+    made = Candidate(text=heading(hit.passage, own))
     if hit.HasField("dense_score"):
         made.dense_score = hit.dense_score
     if hit.HasField("sparse_score"):

@@ -14,8 +14,9 @@ from ragline.v1 import generator_pb2, generator_pb2_grpc
 from services.generator import asking
 from services.generator.answer import Answerer
 from services.generator.citations import Citation
-from services.generator.events import Cited, Done, Event, Passages, Question, Spent, Token
+from services.generator.events import Cited, Done, Event, Passages, Question, Retrieval, Spent, Token
 from services.generator.llms import Usage
+from services.generator.sources import MODES
 
 NAME: str = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
 
@@ -45,6 +46,7 @@ class GeneratorRpc(generator_pb2_grpc.GeneratorServicer):
                 temperature=request.temperature,
                 filter_json=request.filter_json,
                 explain=request.explain,
+                retrieval=retrieval(request),
             ),
             self.limits,
         )
@@ -61,6 +63,21 @@ def add(answerer: Answerer, limits: asking.Limits) -> Callable[[grpc.aio.Server]
         return [NAME]
 
     return register
+
+
+def retrieval(request: generator_pb2.AnswerRequest) -> Retrieval:
+    """How the passages are searched for."""
+    if request.mode not in MODES.values():
+        raise InvalidRequest(f"mode is {request.mode}; it must be one of the Mode enumeration.", field="mode")
+    return Retrieval(
+        mode=next(name for name, mode in MODES.items() if mode == request.mode),
+        fusion=request.fusion,
+        dense_weight=request.dense_weight if request.HasField("dense_weight") else None,
+        diversity=request.diversity,
+        neighbours=request.neighbours,
+        collapse=request.collapse,
+        wait_for=request.wait_for,
+    )
 
 
 def message(event: Event) -> generator_pb2.AnswerEvent:

@@ -13,6 +13,12 @@ from ragline.v1.passage_pb2 import Statistics
 from services.generator.events import Question
 
 CHECK_S = 2.0
+MODES = {
+    "hybrid": retriever_pb2.MODE_HYBRID,
+    "dense": retriever_pb2.MODE_DENSE,
+    "sparse": retriever_pb2.MODE_SPARSE,
+    "auto": retriever_pb2.MODE_AUTO,
+}
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,24 @@ class Sources:
         await call(self.retriever.ListDocuments, request, timeout_s=CHECK_S)
 
     async def search(self, question: Question, top_k: int) -> retriever_pb2.SearchResponse:
-        """The passages that match; exactly one result. Raises NotFound for an unknown collection."""
+        """The passages that match; exactly one result.
+
+        Raises NotFound for an unknown collection, TimedOut where it does not come to the generation in time.
+        """
+        wanted = question.retrieval
         request = retriever_pb2.SearchRequest(
             tenant=question.tenant,
             collection=question.collection,
             queries=[question.query],
             top_k=top_k,
             filter_json=question.filter_json,
+            mode=MODES.get(wanted.mode, retriever_pb2.MODE_HYBRID),
+            wait_for=wanted.wait_for,
+            dense_weight=wanted.dense_weight,
+            fusion=wanted.fusion,
+            diversity=wanted.diversity,
+            neighbours=wanted.neighbours,
+            collapse=wanted.collapse,
         )
         return await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
 
