@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from ragline.errors import NotFound, Overloaded, TimedOut, Unavailable
 from ragline.http import sse
 from ragline.v1 import passage_pb2
 from ragline.v1 import retriever_pb2 as pb
@@ -15,6 +17,7 @@ from services.preprocess.bodies import BodyLimits, DocumentsBody, read_uploads
 from services.preprocess.documents import Documents
 from services.preprocess.given import COLLECTION, DOCUMENT_ID
 from services.preprocess.intake import Intake
+from services.preprocess.jobs import Job
 from services.preprocess.pipeline import sha256_of
 
 TENANT = "default"  # until the credential names it
@@ -66,7 +69,7 @@ def router(intake: Intake, documents: Documents, limits: BodyLimits) -> APIRoute
     routes = APIRouter()
     routes.include_router(write_routes(intake, documents, limits), tags=["documents"])
     routes.include_router(read_routes(documents), tags=["documents"])
-    routes.include_router(job_routes(intake), tags=["jobs"])
+    routes.include_router(job_routes(intake, documents), tags=["jobs"])
     return routes
 
 
@@ -149,7 +152,7 @@ def read_routes(documents: Documents) -> APIRouter:
     return routes
 
 
-def job_routes(intake: Intake) -> APIRouter:
+def job_routes(intake: Intake, documents: Documents) -> APIRouter:
     """``/jobs``."""
     routes = APIRouter()
     jobs = intake.jobs
@@ -159,28 +162,41 @@ def job_routes(intake: Intake) -> APIRouter:
         """How far a job is, and which documents did not go in and why.
 
         `restored` and `unreported` stand there only where the record of the job was lost and begun anew: of so
-        many documents counted as done nobody knows how they ended.
+        many documents counted as done nobody knows how they ended. A job that has ended has a `generation`: give
+        it as `wait_for` to /retrieve or /generate, and all that the job did counts.
         """
-        return answer((await jobs.get(TENANT, job_id)).view())
+        return answer(await told(documents, await jobs.get(TENANT, job_id)))
 
     @routes.delete("/jobs/{job_id}", summary="Cancel a job")
     async def cancel(job_id: str) -> Response:
         """Skip the documents that have not started; those that have are finished. An ended job stays as it is."""
         await jobs.cancel(TENANT, job_id)
-        return answer((await jobs.get(TENANT, job_id)).view())
+        return answer(await told(documents, await jobs.get(TENANT, job_id)))
 
     @routes.get("/jobs/{job_id}/events", summary="Follow a job", response_class=Response)
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: `progress` with the job at each change, at last `done`, `failed` or `cancelled`."""
-        return sse(request, progress(intake, job_id))
+        return sse(request, progress(intake, documents, job_id))
 
     return routes
 
 
-async def progress(intake: Intake, job_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def told(documents: Documents, job: Job) -> dict[str, Any]:
+    """A job as clients see it; once it has ended with the generation to wait for, unless that cannot be had.
+
+    The collection's generation is asked for now: it is no earlier than that of the job's last write.
+    """
+    view = job.view()
+    if job.ended:
+        with suppress(NotFound, Unavailable, TimedOut, Overloaded):
+            view["generation"] = (await documents.page(TENANT, job.head.collection, 1, "")).generation
+    return view
+
+
+async def progress(intake: Intake, documents: Documents, job_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """The events of a job."""
     async for job in intake.jobs.watch(TENANT, job_id):
-        view = job.view()
+        view = await told(documents, job)
         yield "progress", view
         if job.ended:
             yield job.state, view
