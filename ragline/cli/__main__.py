@@ -109,7 +109,7 @@ def search(
     query: str,
     collection: Collection = "default",
     top_k: TopK = 5,
-    mode: Annotated[str, typer.Option(help="hybrid, dense or sparse.")] = "hybrid",
+    mode: Annotated[str, typer.Option(help="hybrid, dense, sparse or auto.")] = "hybrid",
     rerank: Annotated[bool, typer.Option(help="Let the reranker order the passages.")] = True,
 ) -> None:
     """Show the passages that fit a query best."""
