@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from ragline.errors import Unavailable
 from ragline.v1.passage_pb2 import Passage
-from services.retriever.dense import Dense, Mask
+from services.retriever.dense import Dense, Layered, Mask, State
 from services.retriever.filters import Filter
 from services.retriever.sparse import Damaged, Searcher
 from services.retriever.stores import Allowed, Around, Ranking, Rows, Vectors
 from services.retriever.stores._around import around
+from services.retriever.stores._exact import Exact, looked_at
 from services.retriever.stores._reader import Reader
 
 FEW_ROWS = 256  # up to this many allowed rows go into the query itself; more are cheaper to pick out of its hits
 WIDEN = 4  # how much more is asked for where a filter left too few
 CACHED_FILTERS = 64
+FLOAT_BYTES = 4
+EXACT = "exact"
 
 Frequencies = NDArray[np.int32]
 
@@ -82,7 +85,17 @@ class Snapshot:
     def dense(self, queries: Vectors, depth: int, allowed: Allowed | None) -> list[Ranking]:
         """The nearest passages to each query; see ``View``."""
         everything = self.passages == len(self.rows)
-        mask = mask_of(allowed) if allowed is not None else None if everything else self.live
+        if allowed is None:
+            return self.nearest(queries, depth, None if everything else self.live)
+        if self.state().tier == EXACT:
+            return self.nearest(queries, depth, mask_of(allowed))
+        # What a filter leaves is found by looking at all of it: then its order is to be the true one, too.
+        exact = Exact(self.reader, self.collection, self.fingerprint, self.dimensions)
+        found = self.nearest(queries, looked_at(depth), mask_of(allowed))
+        return [exact.ranked(query, each, depth) for query, each in zip(queries, found, strict=True)]
+
+    def nearest(self, queries: Vectors, depth: int, mask: Mask | None) -> list[Ranking]:
+        """What the index finds."""
         return [Ranking(self.rows[slots], scores) for slots, scores in self.index.search(queries, depth, mask)]
 
     def sparse(self, query: str, depth: int, allowed: Allowed | None) -> Ranking:
@@ -116,6 +129,13 @@ class Snapshot:
         slots = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         held: Mask = (self.rows[slots] == rows) & mask[slots]
         return held
+
+    def state(self) -> State:
+        """How vectors are searched; an index that does not say is exact."""
+        index = self.index
+        if isinstance(index, Layered):
+            return index.state()
+        return State(EXACT, None, len(index) * self.dimensions * FLOAT_BYTES)
 
     def cosines(self, query: Vectors, rows: Rows) -> Vectors:
         """The cosine of the query with each row, from the vectors in memory."""

@@ -261,6 +261,28 @@ def test_what_was_built_too_late_is_thrown_away(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("exact_rows", [4, 1000])
+def test_a_filter_finds_exactly_the_nearest_of_what_it_allows(tmp_path: Path, exact_rows: int) -> None:
+    store = open_store(tmp_path / "store", 64, tiers(exact_rows=exact_rows, hnsw_rows=100))
+    texts = {name: [f"passage {n} of {name}" for n in range(60)] for name in "abcdefgh"}
+    for number, (name, passages) in enumerate(texts.items()):
+        asyncio.run(store.upsert(KEY, content(name, passages, metadata=f'{{"part":{number}}}')))
+    asyncio.run(store.delete(KEY, "b"))
+    assert store.builder.wait(60)
+    view = store.view(KEY)
+    for parts in ([0], [1], [2, 3], [0, 1, 2, 3, 4, 5]):
+        chosen = [text for part in parts if part != 1 for text in texts["abcdefgh"[part]]]
+        allowed = view.allowed(filters.checked({"part": parts}))
+        for asked in ("one question", "another"):
+            scores = {text: float(vector(text) @ vector(asked)) for text in chosen}
+            best = sorted(scores, key=lambda text: -scores[text])[:10]
+            found = view.dense(vector(asked)[None], 10, allowed)[0]
+            passages_by_row = view.fetch(found.rows.tolist())
+            assert [passages_by_row[row].text for row in found.rows.tolist()] == best
+            np.testing.assert_allclose(found.scores, [scores[text] for text in best], atol=1e-6)
+    store.close()
+
+
 def test_recall_and_memory_are_shown(folder: Path) -> None:
     store = open_tiered(folder)
     fill(store, {"h": ["passage h"]})
