@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,28 +112,19 @@ class Field:
         """Many clients at once, the engines one after the other for each number of clients."""
         for clients in CLIENTS:
             for name, host in self.hosts.items():
+                if clients * self.figures[name].p50 > self.plan.patience * 1000:
+                    continue  # one query of each client alone would take longer
                 self.figures[name].loads[clients] = host.call(
                     "load", clients=clients, seconds=self.plan.seconds, queries=len(self.corpus.queries)
                 )
 
 
 def asked(host: Host, queries: Sequence[int], depth: int, patience: float, **more: str) -> dict[str, list[Any]]:
-    """The answers to the queries, a few at a time, until they are through or ``patience`` seconds are over."""
-    told: dict[str, list[Any]] = {"ms": [], "found": []}
-    for part in pieces(queries):
-        answer = host.call("ask", queries=part, depth=depth, **more)
-        told["ms"] += answer["ms"]
-        told["found"] += answer["found"]
-        if sum(told["ms"]) > patience * 1000:
-            break
-    return told
-
-
-def pieces(queries: Sequence[int]) -> Iterator[Sequence[int]]:
-    """One query first, which tells how long they take; then all, or a few at a time."""
-    yield queries[:1]
-    for start in range(1, len(queries), 20):
-        yield queries[start : start + 20]
+    """The answers to the queries, or to as many of them as ``patience`` seconds are enough for."""
+    first = host.call("ask", queries=queries[:1], depth=depth, **more)
+    room = int(patience * 1000 / max(first["ms"][0], 0.001))
+    rest = host.call("ask", queries=queries[1 : max(2, room)], depth=depth, **more)
+    return {name: first[name] + rest[name] for name in ("ms", "found")}
 
 
 def ratio(mine: Sequence[float], others: Sequence[Sequence[float]]) -> float:
