@@ -118,8 +118,9 @@ class Finding:
         if embedded.fingerprint != self.view.fingerprint:
             raise Mismatch(
                 f"The collection {self.request.key.collection!r} was filled by the embedder "
-                f"{self.view.fingerprint!r}, queries are embedded by {embedded.fingerprint!r}; start preprocess "
-                "with the first one, search in mode sparse, or ingest the documents again into another collection."
+                f"{self.view.fingerprint!r}, queries are embedded by {embedded.fingerprint!r}. Start preprocess "
+                "with the first one again; to change to the second, set that as PREPROCESS_NEXT_EMBEDDER beside "
+                "the first and run `ragline reembed`. Until then search in mode sparse."
             )
         self.embedded = embedded
 
