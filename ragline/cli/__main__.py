@@ -21,6 +21,7 @@ from ragline.cli import doctor as doctors
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli import queue as queues
+from ragline.cli import reembed as reembeds
 from ragline.cli import upkeep
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
@@ -140,6 +141,24 @@ def batch(
     out.print(f"{view['state']}: {view['done']} of {view['total']}, {view['failed']} failed; {shown(str(target))}")
     if view["state"] != "done" or view["failed"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def reembed(
+    collection: Collection = "default",
+    everything: Annotated[bool, typer.Option("--all", help="All collections that it is due for.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only tell what embeds what, and how far it is.")
+    ] = False,
+) -> None:
+    """Change the embedder of a collection to PREPROCESS_NEXT_EMBEDDER; searches and writes go on."""
+    with client() as suite:
+        if status:
+            reembeds.status(suite, out)
+            return
+        for name in reembeds.due(suite) if everything else [collection]:
+            embedder = reembeds.reembed(suite, name, out)
+            out.print(f"[green]✓[/green] {shown(name)} is searched by {shown(embedder)}")
 
 
 @app.command()
