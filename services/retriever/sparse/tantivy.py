@@ -36,7 +36,7 @@ def load(
     phrase_boost: float = 2.0,
     together_boost: float = 0.5,
 ) -> Tantivy:
-    """The back end; a match in the title or section counts this much of one in the text.
+    """The back end; the text begins with title and section, and a match in these counts this much once more.
 
     A phrase in quotes counts ``phrase_boost`` of a word that is as rare, one that is merely written without
     spaces ``together_boost``, beside its words.
@@ -48,7 +48,7 @@ def load(
 class Tantivy:
     """Opens and builds indexes; see ``SparseBackend``."""
 
-    version = f"tantivy-{metadata.version('tantivy')}-2"
+    version = f"tantivy-{metadata.version('tantivy')}-3"
 
     def __init__(self, threads: int, boosts: dict[str, float], phrase_boost: float, together_boost: float) -> None:
         self.threads = threads
@@ -224,6 +224,8 @@ def document(entry: Entry) -> tantivy.Document:
         if text:
             parts = cut(text)
             made.add_text(field, parts.words)
+            if field != "text":
+                made.add_text("text", parts.words)  # with a gap after it that no phrase bridges
             if parts.characters:
                 made.add_text(CHARACTERS, parts.characters)
     return made

@@ -26,6 +26,7 @@ from services.retriever.sparse._whoosh_files import CHARACTERS, Bm25, Folder, Wr
 
 WRITER_MB = 64
 BUILD_MB = 256
+GAP = " \0 "  # no term of a query, so that no phrase reaches from the title into the text
 FAULTS = (OSError, ValueError, LookupError, struct.error, WhooshIndexError, IndexingError, ReaderClosed)
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Whoosh:
     """Opens and builds indexes; see ``SparseBackend``."""
 
     # The terms are made by tantivy's analyzer, so that both back ends have the same.
-    version = f"whoosh-{metadata.version('whoosh-reloaded')}-{metadata.version('tantivy')}-1"
+    version = f"whoosh-{metadata.version('whoosh-reloaded')}-{metadata.version('tantivy')}-2"
 
     def __init__(self, boosts: dict[str, float], phrase_boost: float, together_boost: float, model: Bm25) -> None:
         self.boosts = boosts
@@ -82,12 +83,14 @@ class Whoosh:
     def document(self, entry: Entry) -> dict[str, Any]:
         """An entry as Whoosh takes it: its terms with spaces between them."""
         made: dict[str, Any] = {"row": entry.row}
-        characters = []
+        characters, all_words = [], []
         for field, text in (("title", entry.title), ("section", entry.section), ("text", entry.text)):
             if text:
                 parts = cut(text)
                 made[field] = " ".join(self.stemmed.analyze(parts.words))
+                all_words.append(made[field])
                 characters.append(parts.characters)
+        made["text"] = GAP.join(all_words)
         if any(characters):
             made[CHARACTERS] = " ".join(characters)
         return made

@@ -108,9 +108,14 @@ def test_title_and_section_are_searched(backend: SparseBackend, tmp_path: Path) 
     assert found(index, '"harbour guide" "ships ferries" "leaves at nine"') == [1]
 
 
-def test_a_match_in_the_text_counts_more(backend: SparseBackend, tmp_path: Path) -> None:
-    entries = [Entry(1, "storm", "", "calm"), Entry(2, "calm", "", "storm"), Entry(3, "", "", "neither")]
+def test_a_match_in_the_title_counts_more(backend: SparseBackend, tmp_path: Path) -> None:
+    entries = [Entry(1, "calm", "", "storm"), Entry(2, "storm", "", "calm"), Entry(3, "", "", "neither")]
     assert found(backend.build(tmp_path / "i", [entries]), "storm") == [2, 1]
+
+
+def test_no_phrase_reaches_from_the_title_into_the_text(backend: SparseBackend, tmp_path: Path) -> None:
+    entries = [Entry(1, "red", "", "fox"), Entry(2, "", "", "a red fox")]
+    assert found(backend.build(tmp_path / "i", [entries]), '"red fox"') == [2]
 
 
 def test_only_allowed_rows(index: Sparse) -> None:
