@@ -178,8 +178,10 @@ class Reader:
             "SELECT first_row, passages FROM documents WHERE collection = ? AND died IS NULL ORDER BY first_row",
             (collection,),
         )
-        ranges = [np.arange(first, first + count, dtype=np.int64) for first, count in found]
-        return np.concatenate([np.empty(0, dtype=np.int64), *ranges])
+        first, counts = np.array(found.fetchall(), dtype=np.int64).reshape(-1, 2).T
+        before = np.repeat(np.cumsum(counts) - counts, counts)  # rows of the documents before each row's
+        rows: Rows = np.repeat(first, counts) + np.arange(len(before), dtype=np.int64) - before
+        return rows
 
     def close(self) -> None:
         """Close the connections of all threads."""
