@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
@@ -19,11 +19,19 @@ class Settings(settings.Settings):
     port: int = Field(8002, ge=0, le=65535, description="port of REST; 0 takes a free one")
     grpc_port: int = Field(50052, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
 
-    store: str = Field("embedded", min_length=1, description="where passages are kept: embedded, or module:Class")
+    store: str = Field("embedded", min_length=1, description="where passages are kept: embedded, milvus, or module:Class")
     store_options: dict[str, Any] = Field(default={}, description="options of the store, as JSON")
+    milvus_url: SecretStr = Field(
+        SecretStr(""), description="the Milvus of the store milvus, such as http://user:password@host:19530/database"
+    )
+    state_url: SecretStr = Field(
+        SecretStr(""), description="what retrievers over one Milvus share, such as redis://host:6379/0"
+    )
     sparse: str = Field("tantivy", min_length=1, description="index of words: tantivy, whoosh, or module:Class")
     sparse_options: dict[str, Any] = Field(default={}, description="options of the sparse index, as JSON")
-    dense: str = Field("flat", min_length=1, description="index of vectors: flat (exact), or module:Class")
+    dense: str = Field(
+        "tiered", min_length=1, description="index of vectors: tiered, flat (always exact), or module:Class"
+    )
     dense_options: dict[str, Any] = Field(default={}, description="options of the dense index, as JSON")
 
     fusion: Literal["weighted", "rrf"] = Field(
