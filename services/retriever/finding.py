@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import structlog
 
 from ragline import context
 from ragline.errors import Internal, Mismatch, Overloaded, RaglineError, TimedOut, Unavailable
 from ragline.v1.passage_pb2 import Statistics
-from services.retriever.asking import Embedded, How, Request, Result
+from services.retriever.asking import Embedded, Request, Result
 from services.retriever.clock import Clock
-from services.retriever.fusion import DENSE_WEIGHT, choose, fuse
+from services.retriever.fusion import DENSE_WEIGHT, choose
+from services.retriever.joining import NOTHING, joined, scored
 from services.retriever.keeping import Batch, Found
 from services.retriever.pair import Pair
 from services.retriever.stores import Allowed, Ranking, View
@@ -174,36 +174,18 @@ class Finding:
 
     def fused(self, i: int, dense: Ranking | None, sparse: Ranking | None) -> Found:
         """The best candidates of query ``i``; each has its cosine if there is a query vector."""
-        near, matching = scored(dense), scored(sparse)
-        cosines = dict(near)
-        if self.embedded is not None and (missing := [row for row, _ in matching if row not in cosines]):
-            values = self.view.cosines(self.embedded.vectors[i], np.array(missing, dtype=np.int64))
-            cosines.update(zip(missing, values.tolist(), strict=True))
+        embedded, view = self.embedded, self.view
+        cosines = None if embedded is None else partial(view.cosines, embedded.vectors[i])
+        both = joined(dense or NOTHING, sparse or NOTHING, cosines)
         mode, method, weight = self.request.mode, "single", None
         if dense is None or sparse is None:
             mode = "sparse" if dense is None else "dense"
-        else:
-            if mode == "auto":
-                choice = choose(self.queries[i], near, matching, cosines)
-                mode, weight = choice.mode, choice.dense_weight
-            if mode == "hybrid":
-                method, weight = self.method(weight)
-        best = fuse(
-            method,
-            () if mode == "sparse" else near,
-            () if mode == "dense" else matching,
-            cosines,
-            self.limit,
-            weight,
-        )
-        how = How(
-            mode,
-            method,
-            weight if method == "weighted" else None,
-            min(cosines.values(), default=None),
-            max(cosines.values(), default=None),
-            matching[0][1] if matching else None,
-        )
+        elif mode == "auto":
+            choice = choose(self.queries[i], scored(dense), scored(sparse), both.mapping())
+            mode, weight = choice.mode, choice.dense_weight
+        if mode == "hybrid":
+            method, weight = self.method(weight)
+        best, how = both.best(mode, method, DENSE_WEIGHT if weight is None else weight, self.limit)
         return Found(best, self.statistics(i), how)
 
     def method(self, chosen: float | None) -> tuple[str, float | None]:
@@ -211,7 +193,7 @@ class Finding:
         request = self.request
         weight = chosen if request.dense_weight is None else request.dense_weight
         method = request.fusion or ("weighted" if weight is not None else self.search.options.fusion)
-        return method, (DENSE_WEIGHT if weight is None else weight)
+        return method, weight
 
     def statistics(self, i: int) -> Statistics | None:
         """How common the word pieces of query ``i`` are in the collection."""
@@ -225,11 +207,6 @@ class Finding:
 def matches(view: View, queries: Sequence[str], depth: int, allowed: Allowed | None) -> list[Ranking]:
     """Sparse search of a few queries."""
     return [view.sparse(query, depth, allowed) for query in queries]
-
-
-def scored(ranking: Ranking | None) -> list[tuple[int, float]]:
-    """A ranking as pairs."""
-    return [] if ranking is None else list(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
 
 
 def pieces(items: Any, size: int) -> list[Any]:
