@@ -34,6 +34,7 @@ ELSEWHERE = {
     "make eval": "takes hours; its numbers are in the README",
     "make bench": "takes minutes and a quiet machine; its numbers are in the README",
     "make chaos": "run by .ci/run; a short form is in tests/stack/test_life.py",
+    "ragline reembed": "needs a second embedder; tests/stack/test_reembed.py",
     "ragline up": "tests/stack/test_make_run.py, through make run",
     "docker ": "needs Docker; tests/deploy holds the files to the settings, its scripts ask a running stack",
     "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py holds paths and names to deploy/k8s",
