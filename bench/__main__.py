@@ -11,6 +11,7 @@ import typer
 
 from bench import embed, generate, ingest, nginx
 from bench.report import table
+from bench.retrieval import making
 from bench.retrieval import run as retrieval
 from bench.retrieval.measuring import Plan
 from bench.retrieval.peers import PEERS
@@ -53,7 +54,7 @@ def at_size(
     names = [name for name in peers.split(",") if name]
     if unknown := set(names) - PEERS.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(PEERS)}", param_hint="--peers")
-    rows, engines = retrieval.whole(passages, names, Plan(rounds, seconds))
+    rows, engines = retrieval.whole(making.corpus(passages), names, Plan(rounds, seconds))
     retrieval.show(rows, engines)
     sys.exit(any(row.holds is False for row in rows))
 

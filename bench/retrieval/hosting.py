@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,11 +53,9 @@ class Host:
         """The result of a call; raises RuntimeError with what the process wrote where it ended instead."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it ended: what it wrote says why
             self.process.stdin.write(json.dumps({"call": name, "arguments": arguments}) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it ended: what it wrote says why
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self.engine} ended:\n{self.log.read_text(errors='replace')[-3000:]}")
@@ -69,12 +68,15 @@ class Host:
     def close(self) -> None:
         """Let it end; one that does not is killed."""
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended before
+            self.process.stdin.close()
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.process.stdout.close()
 
 
 def memory_mb(process: int, field: str = "RssAnon") -> float:

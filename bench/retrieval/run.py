@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import Row, table
-from bench.retrieval import invented, making, peers, rows, starting
+from bench.retrieval import invented, peers, rows, starting
 from bench.retrieval.corpus import Corpus
 from bench.retrieval.measuring import BARE, DEPTHS, FLAT, NEAREST, SERVICE, WORDS, Field, Figures, Plan, asked
 from ragline import threads
@@ -31,9 +31,8 @@ def quick(folder: Path, passages: int = QUICK) -> list[Row]:
         return rows.speed(field, dense)[:1]
 
 
-def whole(passages: int, names: list[str], plan: Plan, corpus: Corpus | None = None) -> tuple[list[Row], str]:
+def whole(corpus: Corpus, names: list[str], plan: Plan) -> tuple[list[Row], str]:
     """Everything, with these peers; the rows, and the table of all engines."""
-    corpus = corpus or making.corpus(passages)
     cores = threads.available()
     with tempfile.TemporaryDirectory() as place, Field(corpus, Path(place), plan) as field:
         folder = Path(place)
