@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROTOS := $(wildcard proto/ragline/v1/*.proto)
 GENERATED := ragline/v1/__init__.py
+PASSAGES ?= 100000
+KILLS ?= 20
+RETRIEVER_KILLS ?= 200
 
-.PHONY: run test servers check format proto lock env-example bench eval chaos clean help
+.PHONY: run test servers check format proto lock env-example bench bench-retrieval eval chaos clean help
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,13 +43,18 @@ bench: $(VENV)/.dev $(GENERATED)  ## load measurements, as ratios against named 
 	$(BIN)/ragline models pull
 	$(BIN)/python -m bench
 
+bench-retrieval: $(VENV)/.dev $(GENERATED)  ## search at size (PASSAGES) beside the bare engines and other projects
+	$(BIN)/ragline models pull
+	$(BIN)/python -m bench retrieval --passages $(PASSAGES)
+
 eval: $(VENV)/.dev $(GENERATED)  ## quality measurements; EVAL_DATA names a folder of BEIR-layout sets
 	$(BIN)/ragline models pull
 	$(BIN)/python -m eval $(EVAL_DATA)
 
-chaos: $(VENV)/.dev $(GENERATED)  ## kill -9 the suite at random moments while it ingests and answers
+chaos: $(VENV)/.dev $(GENERATED)  ## kill -9 the suite (KILLS) and a retriever (RETRIEVER_KILLS) at random moments
 	$(BIN)/ragline models pull
-	$(BIN)/python -m tests.chaos --kills 20
+	$(BIN)/python -m tests.chaos --kills $(KILLS)
+	$(BIN)/python -m tests.retriever.chaos --kills $(RETRIEVER_KILLS)
 
 env-example: $(VENV)/.dev $(GENERATED)  ## write .env.example from the Settings classes
 	$(BIN)/python -m tests.env_example > .env.example
