@@ -27,6 +27,7 @@ SCAN_ROWS = 4096  # read at a time from one end to the other
 WRITE_ROWS = 1000  # in one call: well within what one message may hold
 DELETE_ROWS = 10_000
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAUTHENTICATED)
+NOT_LOADED = 101  # Milvus' code
 AWAY_CODES = (2, 65535)  # of pymilvus: it could not connect, or was told nothing
 
 T = TypeVar("T")
@@ -124,6 +125,16 @@ class Server:
         self.breaker.passed()
         return answer
 
+    async def read(self, collection: str, step: Callable[[AsyncMilvusClient], Awaitable[T]]) -> T:
+        """What Milvus answers out of a collection, which is loaded first where it is not, as after a restart."""
+        try:
+            return await self.call(step)
+        except Internal as refused:
+            if getattr(refused.__cause__, "code", None) != NOT_LOADED:
+                raise
+        await self.call(lambda client: client.load_collection(collection, retry_times=0))
+        return await self.call(step)
+
     async def search(
         self, dimensions: int, queries: Sequence[str] | Vectors, depth: int, chosen: str
     ) -> list[list[tuple[int, float, str]]]:
@@ -131,7 +142,8 @@ class Server:
         sparse = not hasattr(queries, "dtype")
         depth = min(depth, MAX_HITS)
         params = {} if sparse or self.options.index != "HNSW" else {"ef": max(depth, self.options.ef)}
-        found = await self.call(
+        found = await self.read(
+            self.passages(dimensions),
             lambda client: client.search(
                 self.passages(dimensions),
                 list(queries),
@@ -151,7 +163,8 @@ class Server:
 
     async def query(self, collection: str, chosen: str, fields: Sequence[str]) -> list[Fields]:
         """All rows that a condition names; for conditions that name few."""
-        found = await self.call(
+        found = await self.read(
+            collection,
             lambda client: client.query(
                 collection, filter=chosen, output_fields=list(fields), consistency_level=STRONG, retry_times=0
             )
@@ -170,7 +183,8 @@ class Server:
         last = -1
         while True:
             where = f"id > {last}" + (f" and {chosen}" if chosen else "")
-            found = await self.call(
+            found = await self.read(
+                collection,
                 lambda client, where=where: client.query(  # type: ignore[misc]  # a default that fits
                     collection,
                     filter=where,
@@ -248,6 +262,8 @@ class Server:
             try:
                 await self.call(lambda client, one=one: indexed(client, name, one))  # type: ignore[misc]
             except Internal as refused:  # milvus-lite has none over arrays; it searches them all the same
+                if "already exist" in refused.detail:
+                    continue
                 if needed:
                     raise
                 log.info("milvus makes no such index", collection=name, why=refused.detail)

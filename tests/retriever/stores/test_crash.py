@@ -9,7 +9,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from services.retriever.stores.embedded import EmbeddedStore
+from services.retriever.stores import Store
 from tests.retriever.parts import KEY, check, open_store
 from tests.retriever.stores import writing
 
@@ -43,7 +43,7 @@ class Ledger:
         self.sure[name] = version
         return True
 
-    def settle(self, store: EmbeddedStore) -> None:
+    def settle(self, store: Store) -> None:
         """Assert that the store holds each document in a version it may have, and take that for sure."""
         found = {name: version_of(store, name) for name in self.sure}
         for name, version in found.items():
@@ -51,7 +51,7 @@ class Ledger:
         self.sure, self.maybe, self.before = found, {}, max(self.numbers)
 
 
-def version_of(store: EmbeddedStore, name: str) -> int:
+def version_of(store: Store, name: str) -> int:
     """The version that the record says it holds; 0 where it has none."""
     held = {each.id for each in store.documents(KEY, 1000, "")}
     if name not in held:
@@ -59,25 +59,29 @@ def version_of(store: EmbeddedStore, name: str) -> int:
     return int(store.document(KEY, name, brief=False).passages[0].text.rpartition("version")[2])
 
 
+def write_and_die(ledger: Ledger, where: list[str], wanted: int) -> None:
+    """Let a process write until it acknowledged so many writes, and kill it."""
+    command = [sys.executable, "-m", "tests.retriever.stores.writing", json.dumps(where), str(ledger.version)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        wanted -= ledger.note(line)
+        if not wanted:
+            break
+    process.kill()
+    for line in process.stdout:  # what it said before it died
+        if line.endswith(b"\n"):
+            ledger.note(line)
+    process.stdout.close()
+    assert process.wait() == -9, "it died before it was killed"
+
+
 def test_nothing_acknowledged_is_lost_and_nothing_is_half(tmp_path: Path) -> None:
     dice = random.Random(7)
     ledger = Ledger()
     acknowledged = 0
     for _ in range(KILLS):
-        command = [sys.executable, "-m", "tests.retriever.stores.writing", str(tmp_path), str(ledger.version)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert process.stdout is not None
-        wanted = dice.randrange(1, 40)
-        for line in process.stdout:
-            wanted -= ledger.note(line)
-            if not wanted:
-                break
-        process.kill()
-        for line in process.stdout:  # what it said before it died
-            if line.endswith(b"\n"):
-                ledger.note(line)
-        process.stdout.close()
-        assert process.wait() == -9, "it died before it was killed"
+        write_and_die(ledger, [str(tmp_path)], dice.randrange(1, 40))
         acknowledged += len(ledger.sure)
         store = open_store(tmp_path)
         ledger.settle(store)

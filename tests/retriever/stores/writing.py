@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from ragline import log
-from services.retriever.stores.embedded import EmbeddedStore
+from services.retriever.stores import Store
+from tests.retriever.milvus import open_milvus
 from tests.retriever.parts import KEY, content, open_store
 
 DOCUMENTS = [f"d{n}" for n in range(12)]
@@ -35,7 +36,7 @@ def say(state: str, name: str, version: int) -> None:
 class Writing:
     """Random writes; ``version`` is the last one used before."""
 
-    def __init__(self, store: EmbeddedStore, version: int) -> None:
+    def __init__(self, store: Store, version: int) -> None:
         self.store = store
         self.version = version
         self.dice = random.Random(version)
@@ -78,9 +79,9 @@ class Writing:
             await self.store.settle(KEY, name, held, seq=seq)
 
 
-async def main(folder: Path, version: int) -> None:
+async def main(store: Store, version: int) -> None:
     """Writers side by side, each with documents of its own, so that groups form."""
-    writing = Writing(open_store(folder), version)
+    writing = Writing(store, version)
     names = [*DOCUMENTS, *FILES]
     async with asyncio.TaskGroup() as group:
         for n in range(WRITERS):
@@ -89,4 +90,6 @@ async def main(folder: Path, version: int) -> None:
 
 if __name__ == "__main__":
     log.configure("warning", "json")  # to stderr: stdout is for what was acknowledged
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    where, begun = json.loads(sys.argv[1]), int(sys.argv[2])
+    opened = open_store(Path(where[0])) if len(where) == 1 else open_milvus(*where)
+    asyncio.run(main(opened, begun))
