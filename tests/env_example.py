@@ -37,6 +37,7 @@ COMPOSE = {
     "IMAGE_PREFIX": "registry and folder of the images",
     "IMAGE_TAG": "version of the images",
     "IMAGE_EXTRAS": "extras in the images of preprocess and generator, such as s3",
+    "IMAGE_RETRIEVER_EXTRAS": "extras in the retriever's image, such as milvus",
     "IMAGE_MODELS_GENERATOR": "models in the generator's image, such as SmolLM2-135M-Instruct for llamacpp",
     "PROMETHEUS_KEEP": "how long Prometheus keeps what it read",
     "PROMETHEUS_PORT": "port of Prometheus on 127.0.0.1 (profile observability)",

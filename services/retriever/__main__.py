@@ -57,7 +57,10 @@ async def build(settings: Settings) -> Service:
         await stop(store, pool, channels, cache)
 
     async def check() -> None:
-        store.check()
+        if store.local:
+            store.check()
+        else:
+            await asyncio.to_thread(store.check)
 
     return Service(
         name="retriever",
@@ -82,9 +85,12 @@ def open_store(settings: Settings, count: int) -> Store:
         threads=count,
     )
     options: dict[str, Any] = dict(settings.store_options)
-    if settings.store == "embedded":
+    if settings.store in {"embedded", "milvus"}:
         bounds = ("max_queued_writes", "max_queued_mb", "max_group_mb", "max_collections", "max_removed_mb")
         options = {name: getattr(settings, name) for name in (*bounds, "tombstone_ttl_s")} | options
+    if settings.store == "milvus":
+        urls = {"url": settings.milvus_url, "state_url": settings.state_url}
+        options = {name: url.get_secret_value() for name, url in urls.items()} | options
     store: Store = backends.load("services.retriever.stores", settings.store, parts, options)
     return store
 

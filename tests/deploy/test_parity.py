@@ -40,6 +40,9 @@ COMPOSE_ONLY = {
     # it holds a password, and these two publish nothing and consume nothing
     ("retriever", "RAGLINE_BROKER_URL"),
     ("reranker", "RAGLINE_BROKER_URL"),
+    # asked where the store is Milvus; in Kubernetes that is a component, whose Secrets say it
+    ("retriever", "RETRIEVER_MILVUS_URL"),
+    ("retriever", "RETRIEVER_STATE_URL"),
 }
 KUBERNETES_ONLY = {
     # Compose hands .env to the services; here the door and the services are told by one map
