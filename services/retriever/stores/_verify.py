@@ -14,7 +14,7 @@ from ragline.v1.retriever_pb2 import Finding
 from services.retriever.sparse import SparseBackend
 from services.retriever.stores import Key, Scope
 from services.retriever.stores._agreement import damaged_files, damaged_vectors, disagreements
-from services.retriever.stores._audit import Rule, audit, finding
+from services.retriever.stores._audit import AWAY, Rule, audit, finding
 from services.retriever.stores._builder import Builder
 from services.retriever.stores._files import Files
 from services.retriever.stores._held import Held
@@ -49,9 +49,17 @@ class Verification:
 
     def findings(self, held: dict[Key, Held], scope: Scope, *, mend: bool) -> Iterator[Finding]:
         """What is wrong: with the record first, since a collection is held against it, then with the folders."""
+        try:
+            yield from self.parts(held, scope, mend)
+        except sqlite3.DatabaseError as error:
+            yield finding("record", f"the record cannot be read ({error}); {AWAY}", 1)
+
+    def parts(self, held: dict[Key, Held], scope: Scope, mend: bool) -> Iterator[Finding]:
+        """What is wrong; raises what SQLite raises where its file cannot be read."""
+        found: list[tuple[Rule | None, Finding]] = []
         with self.moment() as db:
             keys = {identity: Key(tenant, name) for identity, tenant, name in db.execute(NAMES)}
-            found = list(audit(db, keys, scope))
+            found += audit(db, keys, scope)
         for rule, what in found:
             what.mended = mend and rule is not None and self.removed(rule)
             yield what
@@ -67,7 +75,7 @@ class Verification:
         with closing(connect(self.folder / "record.db")) as db:
             db.execute("PRAGMA query_only = ON")
             db.execute("BEGIN")
-            db.execute("SELECT count(*) FROM numbers").fetchone()  # the moment is that of the first read
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the moment is that of the first read
             yield db
 
     def removed(self, rule: Rule) -> bool:
