@@ -33,6 +33,7 @@ from services.retriever.keeping import Keeping
 from services.retriever.search import Search
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.parts import open_store
+from tests.retriever.process import pair  # noqa: F401 - a fixture
 
 Add = Callable[[grpc.aio.Server], Sequence[str]]
 EMBEDDER = Hashing(64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,25 +14,9 @@ from ragline.grpc_client import call, channel
 from ragline.v1 import retriever_pb2 as pb
 from ragline.v1 import retriever_pb2_grpc
 from tests.retriever.library import request
-from tests.stack.process import ServiceProcess
-from tests.suite import free_ports
+from tests.retriever.process import Retriever
 
 BAD_SETTINGS = 2
-
-
-class Retriever(ServiceProcess):
-    """``python -m services.retriever`` on ports of its own over ``data``."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        port, grpc = free_ports(2)
-        self.address = f"127.0.0.1:{grpc}"
-        environment = {
-            **os.environ,
-            "RETRIEVER_DATA_DIR": str(folder / "data"),
-            "RETRIEVER_PORT": str(port),
-            "RETRIEVER_GRPC_PORT": str(grpc),
-        }
-        super().__init__(name, "retriever", folder, port, environment)
 
 
 @pytest.fixture
