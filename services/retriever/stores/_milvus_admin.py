@@ -37,6 +37,7 @@ class Admin:
 
     async def keys(self, scope: Scope) -> list[Key]:
         """The collections meant, by tenant and name."""
+        await self.mending.sure(self.shared.epoch)
         every = (await self.shared.collections()).values()
         return sorted((key for key in every if scope.holds(key)), key=lambda key: (key.tenant, key.collection))
 

@@ -7,9 +7,10 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -30,6 +31,8 @@ from services.retriever.stores._milvus_state import Lease, Lost, Shared, State
 
 MENDING_S = 30.0  # for which one retriever has the work of making everything anew, and says so again and again
 POLL_S = 0.05
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -170,6 +173,14 @@ class Mending:
             later.append(replace(row, version=at + i))
             found.rows[name] = later[-1]
         await self.server.insert(self.server.documents, [document_fields(row, found.key) for row in later])
+
+    async def sure(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What Redis says, told anew first where it has lost everything."""
+        while True:
+            try:
+                return await ask()
+            except Lost:
+                await self.anew()
 
     async def anew(self) -> None:
         """Tell Redis, which has lost it, what Milvus holds; one retriever does, the others wait."""

@@ -46,7 +46,7 @@ from services.retriever.stores._milvus_rows import (
     row_of,
 )
 from services.retriever.stores._milvus_server import Address, Options, Server
-from services.retriever.stores._milvus_state import Lost, Shared, State
+from services.retriever.stores._milvus_state import Shared, State
 from services.retriever.stores._milvus_terms import Analysis
 from services.retriever.stores._milvus_view import MilvusView, text_of
 from services.retriever.stores._milvus_writer import Leases, Limits, Operation, Writer
@@ -144,7 +144,7 @@ class MilvusStore:
         While Redis is away, what it said last under an epoch that no cache has ever kept anything of.
         """
         try:
-            epoch, state = await self.sure(lambda: self.shared.look(place_of(key)))
+            epoch, state = await self.mending.sure(lambda: self.shared.look(place_of(key)))
         except Unavailable:
             if key not in self.known:
                 raise
@@ -162,14 +162,6 @@ class MilvusStore:
         names = ", ".join(known[:NAMED_IN_ERRORS]) + (", …" if len(known) > NAMED_IN_ERRORS else "")
         return f"There is no collection {key.collection!r}; there are: {names}."
 
-    async def sure(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What Redis says, told anew first where it has lost everything."""
-        while True:
-            try:
-                return await ask()
-            except Lost:
-                await self.mending.anew()
-
     async def collections(self) -> int:
         """How many there are."""
         return len(await self.shared.collections())
@@ -180,7 +172,7 @@ class MilvusStore:
 
     async def reserve(self, count: int) -> int:
         """Numbers for writes to come; see ``Store``."""
-        return await self.loop.result(self.sure(lambda: self.shared.take(count)))
+        return await self.loop.result(self.mending.sure(lambda: self.shared.take(count)))
 
     async def upsert(self, key: Key, content: Content, *, seq: int = 0, container: str = "") -> Upserted:
         """Put a document in place of what had its id; see ``Store``. Raises TooLarge, too."""
@@ -293,27 +285,24 @@ class MilvusStore:
 
     async def page(self, key: Key, limit: int, after: str) -> list[DocumentSummary]:
         """The documents of the ids that Redis has in order."""
-        names = await self.sure(lambda: self.shared.names(place_of(key), after, limit))
+        names = await self.mending.sure(lambda: self.shared.names(place_of(key), after, limit))
         rows = await self.rows(key, names)
         return [rows[name].summary() for name in names if name in rows and rows[name].exists]
 
     def states(self, scope: Scope) -> list[CollectionState]:
         """What there is; see ``Store``."""
-        return self.loop.wait(self.sure(lambda: self.admin.states(scope)))
+        return self.loop.wait(self.mending.sure(lambda: self.admin.states(scope)))
 
     def export(self, scope: Scope) -> Iterator[Exported]:
         """Everything, each document whole; see ``Store``. It is of no one moment, as Milvus has no snapshots."""
-        self.check()
         return self.loop.iterate(self.admin.export(scope, self.rows))
 
     def verify(self, scope: Scope, *, mend: bool) -> Iterator[Finding]:
         """What does not agree; see ``Store``."""
-        self.check()
         return self.loop.iterate(self.admin.verify(scope, mend=mend))
 
     def compact(self, scope: Scope) -> tuple[int, int]:
         """Remove what nothing counts; see ``Store``. Milvus does not say what it takes on its disks: 0 and 0."""
-        self.check()
         self.loop.wait(self.admin.compact(scope), timeout_s=COMPACT_S)
         return 0, 0
 
@@ -325,7 +314,7 @@ class MilvusStore:
         """Ask both something small."""
         await self.server.ready()
         await self.server.call(lambda client: client.has_collection(self.server.documents, retry_times=0))
-        await self.sure(self.shared.epoch)
+        await self.mending.sure(self.shared.epoch)
 
     def close(self) -> None:
         """Finish the writes in hand, let go of the connections."""
