@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 RRF_K = 60
 DENSE_WEIGHT = 0.5
+# Of ``confidence``, fitted on questions, topics and sentences over training sets: docs/decisions/0019.
+PLACE = 10
+EVEN = 4.85
+DENSE_FLATNESS = 8.3
+SPARSE_FLATNESS = 3.7
 
 
 class Fused(NamedTuple):
@@ -36,10 +42,26 @@ class Choice:
 
 
 def choose(query: str, dense: Scored, sparse: Scored, cosines: Mapping[int, float]) -> Choice:
-    """What mode ``auto`` does with a query of which both rankings are known; ``cosines`` as for ``fuse``."""
+    """What mode ``auto`` does with ``query``, of which both rankings are known; ``cosines`` as for ``fuse``.
+
+    So far the rankings' scores say all; the words of the query are there for what may say more.
+    """
     if not dense or not sparse:
-        return Choice("dense" if dense else "sparse", DENSE_WEIGHT)
-    return Choice("hybrid", DENSE_WEIGHT)
+        return Choice("dense" if dense or not sparse else "sparse", DENSE_WEIGHT)
+    return Choice("hybrid", confidence([score for _, score in dense], [score for _, score in sparse], cosines))
+
+
+def confidence(dense: Sequence[float], sparse: Sequence[float], cosines: Mapping[int, float]) -> float:
+    """The weight, between 0 and 1, that the dense side deserves by how its scores fall, best first, beside BM25.
+
+    A side is sure of itself when its first results stand out; where the tenth is nearly as good as the first, it
+    hardly tells them apart. Fewer than ten matches of words stand out most of all.
+    """
+    low = min(cosines.values(), default=0.0)
+    spread = dense[0] - low
+    near = (dense[min(PLACE, len(dense)) - 1] - low) / spread if spread > 0 else 1.0
+    matching = sparse[PLACE - 1] / sparse[0] if len(sparse) >= PLACE and sparse[0] > 0 else 0.0
+    return 1 / (1 + math.exp(DENSE_FLATNESS * near - SPARSE_FLATNESS * matching - EVEN))
 
 
 def rrf(dense: Scored, sparse: Scored, k: int = RRF_K) -> dict[int, float]:

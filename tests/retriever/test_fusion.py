@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retriever.fusion import Fused, fuse, rrf, weighted
+from services.retriever.fusion import Fused, choose, confidence, fuse, rrf, weighted
 
 Scored = list[tuple[int, float]]
 
@@ -96,3 +99,73 @@ def test_a_single_side_keeps_its_own_scores() -> None:
         Fused(3, 2.5, None, 1, None, 2.5),
     ]
     assert [one.score for one in fuse("single", [(3, 0.5)], [], {3: 0.5}, 10)] == [0.5]
+
+
+@given(rankings())
+def test_the_choice_is_a_mode_that_can_be_had_and_a_weight(
+    given_rankings: tuple[Scored, Scored, dict[int, float]],
+) -> None:
+    dense, sparse, cosines = given_rankings
+    choice = choose("what is asked", dense, sparse, cosines)
+    assert 0 <= choice.dense_weight <= 1
+    if dense and sparse:
+        assert choice.mode == "hybrid"
+    elif dense or sparse:
+        assert choice.mode == ("dense" if dense else "sparse")
+    assert choice == choose("what is asked", dense, sparse, cosines)
+
+
+def falling(tenth: float, count: int = 20) -> list[float]:
+    """Scores from 1 down to 0, the tenth of them as given."""
+    return [1.0, *[tenth] * 9, *[0.0] * (count - 10)]
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 0.5))
+def test_the_side_that_stands_out_more_weighs_more(near: float, matching: float, less: float) -> None:
+    low = {1: 0.0}
+    weight = confidence(falling(near), falling(matching), low)
+    assert confidence(falling(near - less), falling(matching), low) >= weight
+    assert confidence(falling(near), falling(matching - less), low) <= weight
+
+
+@given(st.floats(0.01, 100), st.floats(0.01, 100))
+def test_the_weight_depends_on_the_shape_of_scores_alone(cosine: float, bm25: float) -> None:
+    weight = confidence(falling(0.5), falling(0.5), {1: 0.0})
+    scaled = confidence([cosine * s for s in falling(0.5)], [bm25 * s for s in falling(0.5)], {1: 0.0})
+    assert scaled == pytest.approx(weight)
+
+
+def test_words_that_few_passages_hold_weigh_most() -> None:
+    many = confidence(falling(0.8), falling(0.6), {1: 0.0})
+    few = confidence(falling(0.8), [9.0, 8.9, 8.8], {1: 0.0})
+    assert few < 0.5 < many
+
+
+def test_equal_scores_say_nothing_for_their_side() -> None:
+    flat = [0.3] * 20
+    assert confidence(flat, falling(0.5), {1: 0.3}) < 0.2
+    assert confidence(falling(0.5), flat, {1: 0.0}) > 0.9
+
+
+@given(rankings(), st.floats(0, 1))
+def test_a_given_weight_holds_whatever_the_default(
+    given_rankings: tuple[Scored, Scored, dict[int, float]], a: float
+) -> None:
+    dense, sparse, cosines = given_rankings
+    fused = fuse("weighted", dense, sparse, cosines, 100, a)
+    assert {one.id: one.score for one in fused} == weighted(cosines, sparse, a)
+    assert all(math.isfinite(one.score) for one in fused)
+
+
+@given(rankings())
+def test_all_the_weight_on_one_side_is_its_own_order(
+    given_rankings: tuple[Scored, Scored, dict[int, float]],
+) -> None:
+    dense, sparse, cosines = given_rankings
+    by_cosine = fuse("weighted", dense, sparse, cosines, 100, 1.0)
+    by_bm25 = fuse("weighted", dense, sparse, cosines, 100, 0.0)
+    matching = dict(sparse)
+    for before, after in pairwise(by_cosine):
+        assert cosines[before.id] >= cosines[after.id] - 1e-9
+    for before, after in pairwise(by_bm25):
+        assert matching.get(before.id, 0.0) >= matching.get(after.id, 0.0) - 1e-9
