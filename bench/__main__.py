@@ -15,11 +15,14 @@ from bench.retrieval import making
 from bench.retrieval import run as retrieval
 from bench.retrieval.measuring import Plan
 from bench.retrieval.peers import PEERS
+from bench.retrieval.rows import LARGE
 from ragline import threads
 from ragline.encoder import Encoder
 from ragline.models import ModelStore
 from ragline.settings import Settings, load
 from tests.suite import Suite
+
+PEERS_HELP = "Peers to run beside, by name; all where there are less than 500,000 passages, none above."
 
 app = typer.Typer(add_completion=False)
 
@@ -46,12 +49,13 @@ def everything(context: typer.Context) -> None:
 @app.command("retrieval")
 def at_size(
     passages: Annotated[int, typer.Option(help="Passages: real texts first, then mixtures of them.")] = 100_000,
-    peers: Annotated[str, typer.Option(help="Peers to run beside, by name; empty: none.")] = ",".join(PEERS),
+    peers: Annotated[str | None, typer.Option(help=PEERS_HELP)] = None,
     rounds: Annotated[int, typer.Option(help="Rounds over all queries.")] = 5,
     seconds: Annotated[float, typer.Option(help="Seconds of each load.")] = 4.0,
 ) -> None:
     """Search at size beside the bare engines and other projects."""
-    names = [name for name in peers.split(",") if name]
+    chosen = ",".join(PEERS if passages < LARGE else ()) if peers is None else peers
+    names = [name for name in chosen.split(",") if name]
     if unknown := set(names) - PEERS.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(PEERS)}", param_hint="--peers")
     rows, engines = retrieval.whole(making.corpus(passages), names, Plan(rounds, seconds))
