@@ -86,7 +86,9 @@ def open_store(
 
 def tiers(exact_rows: int = 4, hnsw_rows: int = 12, settle_s: float = 0.0) -> tiered.Tiered:
     """Vectors in tiers so small that a few passages climb them all; graphs are walked whatever is allowed."""
-    policy = Policy(hnsw_rows, merge_share=0.5, quiet_share=0.05, dead_share=0.3)
+    policy = Policy(
+        hnsw_rows, merge_share=0.5, quiet_share=0.05, dead_share=0.3, tail_rows=max(1, exact_rows // 4)
+    )
     work = Work(threads=1, recall=0.97, scan_factor=0.0)
     return tiered.Tiered(exact_rows, policy, work, settle_s)
 

@@ -14,13 +14,15 @@ class Policy:
 
     ``hnsw_rows``: living rows of a collection from which its sealed segments get graphs. ``merge_share``: the
     newer segments are joined with an older one once they hold this share of it, ``quiet_share`` while nothing
-    is written. ``dead_share``: of a segment, from which it is rebuilt without the dead.
+    is written. ``dead_share``: of a segment, from which it is rebuilt without the dead. ``tail_rows``: from
+    which the tail gets a graph of its own, where others have one and nothing is written.
     """
 
     hnsw_rows: int
     merge_share: float
     quiet_share: float
     dead_share: float
+    tail_rows: int
 
 
 @dataclass(frozen=True)
@@ -52,4 +54,6 @@ def planned(policy: Policy, sizes: Sequence[Size], tail: int, quiet: bool) -> tu
     for at, size in enumerate(sizes):
         if size.living <= (1 - policy.dead_share) * size.rows or (kind == HNSW and size.kind == SQ8):
             return at, at + 1, kind
+    if quiet and kind == HNSW and tail >= policy.tail_rows:
+        return len(sizes), len(sizes) + 1, kind
     return None

@@ -38,7 +38,7 @@ def load(
     more gets graphs, built by ``build_threads`` threads (0: half of all) and searched deep enough for ``recall``
     at 10. ``merge_share``: see ``Policy``; a tenth of it counts after ``settle_s`` without a write.
     """
-    policy = Policy(hnsw_rows, merge_share, merge_share / 10, DEAD_SHARE)
+    policy = Policy(hnsw_rows, merge_share, merge_share / 10, DEAD_SHARE, max(1, exact_rows // 4))
     work = Work(build_threads or max(1, parts.threads // 2), recall, SCAN_FACTOR)
     return Tiered(exact_rows, policy, work, settle_s)
 

@@ -181,7 +181,7 @@ def test_a_job_that_is_done_is_not_due_again() -> None:
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.sampled_from([0.3, 0.5, 1.0]))
 @settings(deadline=None)
 def test_segments_stay_few_and_rows_are_rewritten_seldom(sizes: list[int], share: float) -> None:
-    policy = Policy(1, share, share / 10, 0.3)
+    policy = Policy(1, share, share / 10, 0.3, 1)
     segments: list[Size] = []
     written = 0
     for size in sizes:
