@@ -19,6 +19,8 @@ from services.retriever.sparse import Damaged
 from services.retriever.sparse import _manifest as manifest
 
 CHARACTERS = "characters"  # single ones of scripts without spaces
+INDEX = "MAIN"
+TABLE = ".toc"
 
 
 def schema() -> fields.Schema:
@@ -55,28 +57,60 @@ class Codec(W3Codec):  # type: ignore[misc]  # Whoosh has no types
         return W3Segment(self, indexname, segid=secrets.token_hex(8))
 
 
+class Index(FileIndex):  # type: ignore[misc]  # Whoosh has no types
+    """An index at the generation that its manifest names, whatever a commit that was cut short left beside it."""
+
+    def __init__(self, folder: Path, generation: int) -> None:
+        # Not FileIndex's own: that reads the newest table of contents, whole or not.
+        self.storage = Folder(str(folder))
+        self.indexname = INDEX
+        self.generation = generation
+        self._schema = None
+
+    def _read_toc(self) -> TOC:
+        """The table of contents."""
+        return TOC.read(self.storage, self.indexname, gen=self.generation)
+
+
+def opened(folder: Path) -> Index:
+    """The index in ``folder``, its files checked; changes nothing. Raises Damaged and Whoosh's own errors."""
+    known = manifest.read(folder)
+    known.check(folder)
+    tables = [name for name in known.files if name.endswith(TABLE)]
+    if len(tables) != 1:
+        raise Damaged("the manifest names no table of contents")
+    return Index(folder, int(tables[0].removesuffix(TABLE).rpartition("_")[2]))
+
+
+def created(folder: Path) -> Index:
+    """A new index, which is none before its first commit."""
+    TOC.create(Folder(str(folder)), schema(), INDEX)
+    return Index(folder, 0)
+
+
 class Writer(SegmentWriter):  # type: ignore[misc]  # Whoosh has no types
     """Commits by the manifest: a crash before it is renamed leaves the index as it was, complete."""
 
-    def __init__(self, index: FileIndex, memory_mb: int) -> None:
-        super().__init__(index, codec=Codec(), limitmb=memory_mb)
-        self.folder = Path(self.storage.folder)
+    def __init__(self, index: Index, memory_mb: int) -> None:
+        self.folder = Path(index.storage.folder)
         self.manifest = manifest.Manifest({})
+        if index.generation:
+            self.manifest = manifest.read(self.folder)
+            self.manifest.sweep(self.folder)
+        super().__init__(index, codec=Codec(), limitmb=memory_mb)
+        self.index = index
 
     def commit(self, **options: Any) -> None:
         """Finish, and remove what is not of the index any more."""
         super().commit(**options)
+        self.index.generation = self.generation
         self.manifest.sweep(self.folder)
 
     def _commit_toc(self, segments: Sequence[W3Segment]) -> None:
         """Write the table of contents, then the manifest that makes it count."""
         TOC(self.schema, segments, self.generation).write(self.storage, self.indexname)
-        names = [f"_{self.indexname}_{self.generation}.toc"]
+        names = [f"_{self.indexname}_{self.generation}{TABLE}"]
         for segment in segments:
             names += segment.list_files(self.storage)
-        try:
-            before = manifest.read(self.folder).files
-        except Damaged:  # the first commit
-            before = {}
-        self.manifest = manifest.made(self.folder, names, before)
+        self.manifest = manifest.made(self.folder, names, self.manifest.files)
         self.manifest.write(self.folder)

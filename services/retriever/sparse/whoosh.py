@@ -12,17 +12,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 from whoosh import query as q
-from whoosh.index import FileIndex
 from whoosh.index import IndexError as WhooshIndexError
 from whoosh.reading import ReaderClosed
 from whoosh.searching import Searcher
 from whoosh.writing import IndexingError
 
 from services.retriever.sparse import Damaged, Entry, Parts, Rows, Scores
-from services.retriever.sparse import _manifest as manifest
 from services.retriever.sparse._analysis import analyzer, cut
 from services.retriever.sparse._query import Phrase, QueryAnalysis, Terms
-from services.retriever.sparse._whoosh_files import CHARACTERS, Bm25, Folder, Writer, schema
+from services.retriever.sparse._whoosh_files import CHARACTERS, Bm25, Index, Writer, created, opened
 
 WRITER_MB = 64
 BUILD_MB = 256
@@ -63,16 +61,13 @@ class Whoosh:
 
     def open(self, folder: Path) -> WhooshIndex:
         """The index in ``folder``, its files checked against their checksums; raises Damaged."""
-        known = manifest.read(folder)
-        known.check(folder)
-        guarded(lambda: known.sweep(folder))  # a commit that a crash cut short must not be taken for the newest
-        return guarded(lambda: WhooshIndex(self, FileIndex(Folder(str(folder)))))
+        return guarded(lambda: WhooshIndex(self, opened(folder)))
 
     def build(self, folder: Path, batches: Iterable[Sequence[Entry]]) -> WhooshIndex:
         """A new index in ``folder``, committed once, in place of whatever is there."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        index = guarded(lambda: FileIndex.create(Folder(str(folder)), schema()))
+        index = guarded(lambda: created(folder))
         writer = guarded(lambda: Writer(index, BUILD_MB))
         for batch in batches:
             for entry in batch:
@@ -99,7 +94,7 @@ class Whoosh:
 class WhooshIndex:
     """One collection's index; see ``Sparse``."""
 
-    def __init__(self, backend: Whoosh, index: FileIndex) -> None:
+    def __init__(self, backend: Whoosh, index: Index) -> None:
         self.backend = backend
         self.index = index
         self.current = WhooshSearcher(backend, index)
@@ -141,7 +136,7 @@ class WhooshIndex:
 class WhooshSearcher:
     """An immutable view of the index; see ``Searcher``. One thread at a time: Whoosh's readers have a place."""
 
-    def __init__(self, backend: Whoosh, index: FileIndex) -> None:
+    def __init__(self, backend: Whoosh, index: Index) -> None:
         self.backend = backend
         reader = index.reader()
         self.view = Searcher(reader, weighting=backend.model)

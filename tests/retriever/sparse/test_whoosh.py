@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from services.retriever import dense, stores
+from services.retriever.dense import flat
 from services.retriever.sparse import Damaged, Entry, Sparse, SparseBackend
+from services.retriever.stores import embedded
+from tests.retriever.parts import KEY, content, words_of
 from tests.retriever.sparse.conftest import TEXTS, loaded
 
 
@@ -27,20 +31,24 @@ def test_a_damaged_manifest_or_file_is_named(index: Sparse, backend: SparseBacke
     folder = tmp_path / "index"
     for file in [*folder.glob("*.seg"), *folder.glob("*.toc"), folder / "manifest.json"]:
         whole = file.read_bytes()
-        for content in (whole[:-1], b"", whole[:9] + b"?" + whole[10:]):
-            file.write_bytes(content)
+        for harmed in (whole[:-1], b"", whole[:9] + b"?" + whole[10:]):
+            file.write_bytes(harmed)
             with pytest.raises(Damaged, match=file.name):
                 backend.open(folder)
         file.write_bytes(whole)
     assert len(backend.open(folder).rows()) == len(TEXTS)
 
 
-def test_what_a_cut_commit_left_is_swept_away(index: Sparse, backend: SparseBackend, tmp_path: Path) -> None:
+def test_what_a_cut_commit_left_changes_nothing(index: Sparse, backend: SparseBackend, tmp_path: Path) -> None:
     folder = tmp_path / "index"
-    (folder / "_MAIN_999.toc").write_bytes(b"half of it")
-    (folder / "MAIN_0123.seg").write_bytes(b"half of it")
+    for name in ("_MAIN_2.toc", "_MAIN_999.toc", "MAIN_0123.seg"):
+        (folder / name).write_bytes(b"half of it")
     (folder / "abc.tmp").mkdir()
-    assert len(backend.open(folder).rows()) == len(TEXTS)
+    again = backend.open(folder)
+    assert len(again.rows()) == len(TEXTS)
+    assert (folder / "MAIN_0123.seg").exists()  # it may be a commit under way, looked at from another thread
+    again.apply([1], [])
+    assert len(again.rows()) == len(TEXTS) - 1
     named = json.loads((folder / "manifest.json").read_text())["files"]
     assert {file.name for file in folder.iterdir()} == {*named, "manifest.json"}
 
@@ -74,3 +82,19 @@ def test_threads_may_share_a_searcher(index: Sparse) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+async def test_a_store_works_with_it_and_builds_it_again(backend: SparseBackend, tmp_path: Path) -> None:
+    parts = stores.Parts(tmp_path / "store", backend, flat.load(dense.Parts(1)), threads=1)
+    store = embedded.load(parts)
+    await store.upsert(KEY, content("a", ["passage about ships", "passage about trains"]))
+    await store.upsert(KEY, content("b", ["passage about cars"]))
+    await store.delete(KEY, "a")
+    assert words_of(store, "passage") == ["passage about cars"]
+    assert list(store.verify(stores.Scope(), mend=False)) == []
+    store.close()
+    segment = next((tmp_path / "store" / "sparse").rglob("*.seg"))
+    segment.write_bytes(segment.read_bytes()[:-1])
+    store = embedded.load(parts)
+    assert words_of(store, "passage") == ["passage about cars"]
+    store.close()
