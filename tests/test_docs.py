@@ -36,6 +36,7 @@ ELSEWHERE = {
     "make chaos": "run by .ci/run; a short form is in tests/stack/test_life.py",
     "ragline reembed": "needs a second embedder; tests/stack/test_reembed.py",
     "ragline up": "tests/stack/test_make_run.py, through make run",
+    "ragline migrate": "needs two retrievers; tests/retriever/test_restore.py",
     "docker ": "needs Docker; tests/deploy holds the files to the settings, its scripts ask a running stack",
     "kubectl ": "needs a cluster; tests/deploy/test_kubernetes.py holds paths and names to deploy/k8s",
     "deploy/upgrade.sh": "needs Docker; tests/deploy/spread.py",
@@ -114,6 +115,7 @@ def test_commands_work_in_the_order_of_the_pages(suite: Suite, tmp_path: Path) -
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAGLINE_URL": suite.url,
+        "RETRIEVER_GRPC_PORT": suite.environment["RETRIEVER_GRPC_PORT"],
         "COLUMNS": "200",
     }
     for block in BLOCKS:
