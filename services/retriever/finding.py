@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,22 +82,39 @@ class Finding:
         return [found]
 
     async def many(self) -> list[tuple[Found, Result]]:
-        """Many queries: each side takes them in batches of its own, and so do fusion and fetching."""
-        dense, sparse = await together(self.dense(), self.sparse())
-        self.check(dense, sparse)
-        return await self.side_by_side(
-            [
-                partial(self.search.compute, self.finished, part, dense, sparse)
-                for part in pieces(range(len(self.queries)), JOIN_CHUNK)
-            ]
-        )
+        """Many queries: vectors go in large batches; words a few queries at a time, which are then done with.
+
+        So what holds the interpreter (fusing, fetching) runs while other threads are inside the indexes.
+        """
+        dense = asyncio.create_task(self.dense())
+        dense.add_done_callback(seen)
+        began = time.perf_counter()
+
+        async def some(part: range) -> list[tuple[Found, Result]]:
+            sparse = await self.sparse(part)
+            self.clock.ms |= {} if sparse is None else {"sparse": (time.perf_counter() - began) * 1e3}
+            near = await dense
+            self.check(near, sparse)
+            return await self.search.compute(
+                self.finished, part, None if near is None else near[part.start : part.stop], sparse
+            )
+
+        try:
+            return await self.side_by_side(
+                [partial(some, part) for part in pieces(range(len(self.queries)), SPARSE_CHUNK)]
+            )
+        finally:
+            dense.cancel()
 
     def finished(
         self, part: Sequence[int], dense: Sequence[Ranking] | None, sparse: Sequence[Ranking] | None
     ) -> list[tuple[Found, Result]]:
-        """Fuse the rankings of some of the queries and shape them (in the pool)."""
+        """Fuse the rankings of some of the queries, one each a side, and shape them (in the pool)."""
         with self.clock.stage("fuse"):
-            found = [self.fused(i, dense[i] if dense else None, sparse[i] if sparse else None) for i in part]
+            found = [
+                self.fused(i, dense[place] if dense else None, sparse[place] if sparse else None)
+                for place, i in enumerate(part)
+            ]
         with self.clock.stage("fetch"):
             return list(zip(found, self.shape(found), strict=True))
 
@@ -139,18 +157,13 @@ class Finding:
                 ]
             )
 
-    async def sparse(self) -> list[Ranking] | None:
-        """The best matches of each query's words; None as for ``dense``."""
-        if self.request.mode == "dense":
+    async def sparse(self, part: range) -> list[Ranking] | None:
+        """The best matches of the words of some of the queries; None as for ``dense``."""
+        if self.request.mode == "dense" or "sparse" in self.degraded:
             return None
+        queries = self.queries[part.start : part.stop]
         try:
-            with self.clock.stage("sparse"):
-                return await self.side_by_side(
-                    [
-                        partial(self.search.compute, matches, self.view, chunk, self.depth, self.allowed)
-                        for chunk in pieces(self.queries, SPARSE_CHUNK)
-                    ]
-                )
+            return await self.search.compute(matches, self.view, queries, self.depth, self.allowed)
         except Unavailable as error:
             if self.request.mode == "sparse":
                 raise
@@ -165,12 +178,21 @@ class Finding:
 
     async def side_by_side(self, calls: Sequence[Callable[[], Awaitable[list[R]]]]) -> list[R]:
         """The results of all calls in order, a few at a time, so that a large batch lets others through."""
-        results: list[R] = []
-        for wave in pieces(calls, self.search.options.threads):
-            context.remaining_s(1.0)  # raises once nobody waits for the answer
-            for part in await asyncio.gather(*(call() for call in wave)):
-                results += part
-        return results
+        results: list[list[R]] = [[] for _ in calls]
+        turns = iter(enumerate(calls))
+
+        async def work() -> None:
+            for turn, call in turns:
+                context.remaining_s(1.0)  # raises once nobody waits for the answer
+                results[turn] = await call()
+
+        tasks = [asyncio.create_task(work()) for _ in range(min(len(calls), self.search.options.threads))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [each for part in results for each in part]
 
     def fused(self, i: int, dense: Ranking | None, sparse: Ranking | None) -> Found:
         """The best candidates of query ``i``; each has its cosine if there is a query vector."""
@@ -214,12 +236,7 @@ def pieces(items: Any, size: int) -> list[Any]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-async def together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, R]) -> tuple[T, R]:
-    """Both results; when one fails the other is cancelled, not left behind."""
-    tasks: tuple[asyncio.Task[T], asyncio.Task[R]] = asyncio.create_task(first), asyncio.create_task(second)
-    try:
-        both: Awaitable[tuple[T, R]] = asyncio.gather(*tasks)
-        return await both
-    finally:
-        for task in tasks:
-            task.cancel()
+def seen(task: asyncio.Task[Any]) -> None:
+    """Look at how a task ended, so that a failure that nobody waited for is not reported as forgotten."""
+    if not task.cancelled():
+        task.exception()
