@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +29,7 @@ BLOCK_ROWS = 4096  # added at a time: what stopping the service may have to wait
 TRIED = 256  # queries of the trial
 NEAREST = 10
 NOISE = 0.4  # of a vector's length: a question is near what answers it, but not the same
+NICE = 10  # of the threads that build: searches go first
 LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
 log = structlog.get_logger(__name__)
@@ -99,26 +104,42 @@ def built(
     kind: str, dimensions: int, rows: Slots, read: Read, stopping: Callable[[], bool], work: Work
 ) -> tuple[Segment, Slots]:
     """A segment over the vectors of ``rows``; see ``LayeredBackend``."""
-    crowd(work.threads)
-    dice = np.random.default_rng(len(rows))
-    picked = np.sort(dice.choice(rows, min(len(rows), TRAINED_ROWS), replace=False))
-    sample = [*read(picked)] or [(rows[:0], np.empty((0, dimensions), dtype=np.float32))]
-    known, vectors = (np.concatenate(part) for part in zip(*sample, strict=True))
-    index = empty_graph(dimensions) if kind == HNSW else empty_codes(dimensions)
-    # An index of nothing is possible: everything may have been deleted meanwhile.
-    index.train(vectors if len(vectors) else np.zeros((1, dimensions), dtype=np.float32))
-    tried = np.sort(dice.choice(len(known), min(len(known), TRIED), replace=False))
-    trial = Trial(known[tried], vectors[tried])
-    held: list[Slots] = [rows[:0]]
-    for some, block in blocks(read(rows), stopping):
-        if kind == HNSW:
-            trial.look(some, block, int(index.ntotal))
-        index.add(block)
-        held.append(some)
-    if kind != HNSW:
-        return Segment(kind, index), np.concatenate(held)
-    ef, recall = trial.depth(index, work.recall)
-    return Segment(kind, index, ef, recall, work.scan_factor), np.concatenate(held)
+    # In a thread of its own, which does nothing else: one of low priority must not hold Python's lock for long.
+    with ThreadPoolExecutor(1, "retriever-build", lowered, (work.threads,)) as low:
+        dice = np.random.default_rng(len(rows))
+        picked = np.sort(dice.choice(rows, min(len(rows), TRAINED_ROWS), replace=False))
+        sample = [*read(picked)] or [(rows[:0], np.empty((0, dimensions), dtype=np.float32))]
+        known, vectors = (np.concatenate(part) for part in zip(*sample, strict=True))
+        index = empty_graph(dimensions) if kind == HNSW else empty_codes(dimensions)
+        # An index of nothing is possible: everything may have been deleted meanwhile.
+        low.submit(index.train, vectors if len(vectors) else np.zeros((1, dimensions), dtype=np.float32)).result()
+        tried = np.sort(dice.choice(len(known), min(len(known), TRIED), replace=False))
+        trial = Trial(known[tried], vectors[tried])
+        held = filled(index, blocks(read(rows), stopping), low, trial if kind == HNSW else None)
+        if kind != HNSW:
+            return Segment(kind, index), held
+        ef, recall = low.submit(trial.depth, index, work.recall).result()
+        return Segment(kind, index, ef, recall, work.scan_factor), held
+
+
+def filled(index: Any, found: Iterator[tuple[Slots, Vectors]], low: Executor, trial: Trial | None) -> Slots:
+    """The rows that were put into the index, which the trial was told of."""
+    held: list[Slots] = [np.empty(0, dtype=np.int64)]
+    for rows, vectors in found:
+        first = int(index.ntotal)
+        adding = low.submit(index.add, vectors)
+        if trial is not None:
+            trial.look(rows, vectors, first)
+        adding.result()
+        held.append(rows)
+    return np.concatenate(held)
+
+
+def lowered(threads: int) -> None:
+    """Let this thread and those that it starts come after all others."""
+    crowd(threads)
+    with contextlib.suppress(OSError):  # not allowed: then they are no lower
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def blocks(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -20,7 +18,6 @@ from services.retriever.stores._held import Held
 from services.retriever.stores._snapshot import Snapshot
 from services.retriever.stores._writer import Step
 
-NICE = 10  # of the thread and of those that it starts: searches go first
 RETRY_S = 30.0  # after a failure
 BUSY_S = 0.2  # while the writer's queue is full
 
@@ -72,8 +69,6 @@ class Builder:
 
     def run(self) -> None:
         """The thread."""
-        with contextlib.suppress(OSError):  # not allowed: then it is no lower
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while not self.ended.is_set():
             with self.turn:
                 pending = list(self.pending.items())
