@@ -13,8 +13,8 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +78,14 @@ def retriever(folder: Path, preprocess: int) -> tuple[ServiceProcess, str]:
     return ServiceProcess("retriever", "retriever", folder, port, environment), f"127.0.0.1:{rpc}"
 
 
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[retriever_pb2_grpc.RetrieverAsyncStub]:
+    """Its gRPC door once the connection stands; nothing is sent twice, so that each answer is to one request."""
+    async with channel(address, max_message_mb=MESSAGE_MB, idempotent=()) as opened:
+        await asyncio.wait_for(opened.channel_ready(), TIMEOUT_S)
+        yield retriever_pb2_grpc.RetrieverStub(opened)
+
+
 async def run(folder: Path, kills: int, seed: int = 0) -> Ledger:
     """``kills`` lives of a retriever in ``folder``; raises AssertionError at the first thing that is wrong."""
     dice = random.Random(seed)
@@ -95,14 +103,14 @@ async def run(folder: Path, kills: int, seed: int = 0) -> Ledger:
                 ledger.count("killed starting")
             else:
                 await asyncio.to_thread(process.wait_for, 200)
-                async with channel(address, max_message_mb=MESSAGE_MB, idempotent=()) as opened:
-                    await checked(retriever_pb2_grpc.RetrieverStub(opened), ledger, f"kill {kill}")
-                    await live(process, retriever_pb2_grpc.RetrieverStub(opened), ledger, dice)
+                async with connected(address) as stub:
+                    await checked(stub, ledger, f"kill {kill}")
+                    await live(process, stub, ledger, dice)
             process.kill()
         process.start()
         await asyncio.to_thread(process.wait_for, 200)
-        async with channel(address, max_message_mb=MESSAGE_MB) as opened:
-            await checked(retriever_pb2_grpc.RetrieverStub(opened), ledger, "the end")
+        async with connected(address) as stub:
+            await checked(stub, ledger, "the end")
     return ledger
 
 
