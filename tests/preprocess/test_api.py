@@ -223,6 +223,18 @@ async def test_a_job_is_followed_to_its_end_by_several_and_again_afterwards(here
         assert (name, job["state"], job["done"]) == ("done", "done", 10)
 
 
+async def test_an_ended_job_names_the_generation_that_holds_its_documents(here: World) -> None:
+    job_id = await here.send(("a", "One."), ("b", "Two."))
+    assert "generation" not in (await here.client.get(f"/jobs/{job_id}")).json()
+    await here.worker.start()
+    await here.ended(job_id)
+    current = (await here.client.get("/documents")).json()["generation"]
+    assert (await here.client.get(f"/jobs/{job_id}")).json()["generation"] == current > 0
+    assert (await events(here.client, job_id))[-1][1]["generation"] == current
+    assert (await here.client.delete(f"/jobs/{job_id}")).json()["generation"] == current
+    assert (await here.client.delete("/documents/a")).json()["generation"] == current + 1
+
+
 async def test_a_job_is_cancelled(here: World) -> None:
     job_id = await here.send(("a", "One."), ("b", "Two."))
     body = (await here.client.delete(f"/jobs/{job_id}")).json()

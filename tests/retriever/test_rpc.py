@@ -77,6 +77,38 @@ async def test_modes_and_filters(stub: retriever_pb2_grpc.RetrieverAsyncStub) ->
         assert hits[0].HasField("sparse_score") == (mode != pb.MODE_DENSE)
 
 
+async def test_a_search_as_the_caller_wishes(stub: retriever_pb2_grpc.RetrieverAsyncStub) -> None:
+    await fill(stub)
+    queues = request("queues", LIBRARY["queues"])
+    first, second = queues.passages
+    second.start, second.end = first.end + 1, first.end + 1 + len(second.text)
+    await call(stub.Upsert, queues, timeout_s=10)
+    copy = request("copy", [LIBRARY["queues"][0].upper()])
+    written = await call(stub.Upsert, copy, timeout_s=10)
+    asked = pb.SearchRequest(
+        queries=["lost message retried"],
+        top_k=2,
+        mode=pb.MODE_AUTO,
+        dense_weight=0.25,
+        diversity=0.1,
+        collapse=True,
+        neighbours=1,
+        wait_for=written.generation,
+    )
+    found = await call(stub.Search, asked, timeout_s=10)
+    result = found.results[0]
+    assert found.generation == written.generation
+    assert result.mode in (pb.MODE_HYBRID, pb.MODE_DENSE, pb.MODE_SPARSE)
+    assert not result.HasField("dense_weight") or result.dense_weight == 0.25
+    (one,) = [hit for hit in result.hits if hit.duplicates]
+    assert {one.passage.id, *one.duplicates} == {"queues#0", "copy#0"}
+    for hit in result.hits:
+        if hit.passage.document_id == "queues":
+            assert len(hit.neighbours) == 1
+            assert hit.passage.text == "\n\n".join(LIBRARY["queues"])
+            assert hit.passage.text[hit.own_start : hit.own_end] in LIBRARY["queues"]
+
+
 async def test_documents_come_in_pages(stub: retriever_pb2_grpc.RetrieverAsyncStub) -> None:
     await fill(stub)
     names: list[str] = []
@@ -102,6 +134,13 @@ async def test_documents_come_in_pages(stub: retriever_pb2_grpc.RetrieverAsyncSt
         (pb.SearchRequest(queries=["a"], collection="-a"), "collection"),
         (pb.SearchRequest(queries=["a"], tenant="a\nb"), "tenant"),
         (pb.SearchRequest(queries=["a"], filter_json='{"$x": 1}'), "filter.$x"),
+        (pb.SearchRequest(queries=["a"], mode=9), "mode"),  # type: ignore[arg-type]  # of a later release
+        (pb.SearchRequest(queries=["a"], fusion="sum"), "fusion"),
+        (pb.SearchRequest(queries=["a"], fusion="rrf", dense_weight=0.5), "dense_weight"),
+        (pb.SearchRequest(queries=["a"], dense_weight=1.5), "dense_weight"),
+        (pb.SearchRequest(queries=["a"], diversity=float("nan")), "diversity"),
+        (pb.SearchRequest(queries=["a"], neighbours=11), "neighbours"),
+        (pb.SearchRequest(queries=["a"], wait_for=2**63), "wait_for"),
     ],
 )
 async def test_a_bad_search_is_refused_by_field(
