@@ -84,12 +84,12 @@ def test_rrf_is_the_published_sum() -> None:
 
 
 def test_weighted_is_the_published_sum() -> None:
-    scores = weighted({1: 0.2, 2: 0.6, 3: 1.0}, [(2, 8.0), (1, 4.0)])
+    scores = weighted({1: 0.2, 2: 0.6, 3: 1.0}, [(2, 8.0), (1, 4.0)], 0.5)
     assert scores == pytest.approx({1: 0.25, 2: 0.75, 3: 0.5})
 
 
 def test_equal_scores_do_not_divide_by_zero() -> None:
-    assert weighted({1: 0.5, 2: 0.5}, []) == {1: 0.5, 2: 0.5}
+    assert weighted({1: 0.5, 2: 0.5}, [], 0.3) == {1: 0.3, 2: 0.3}
     assert weighted({}, []) == {}
 
 
