@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import structlog
 
 from ragline import metrics
-from ragline.errors import Overloaded, RaglineError, Unavailable
+from ragline.errors import Overloaded, Unavailable
 from services.retriever.dense import DenseBackend, Job, Layered, LayeredBackend, Stopped
 from services.retriever.stores._held import Held
 from services.retriever.stores._snapshot import Snapshot
@@ -90,8 +89,7 @@ class Builder:
             return self.step(identity, held)
         except Stopped:
             return RETRY_S
-        except (OSError, MemoryError, RuntimeError, ValueError, sqlite3.Error, RaglineError):
-            # FAISS raises RuntimeError. Searches go on with what there is.
+        except Exception:  # outermost boundary of the thread: searches go on with what there is
             log.exception("a dense index was not built on; it is tried again", collection=identity)
             self.waits[identity] = time.monotonic() + RETRY_S
             return RETRY_S

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from ragline.metrics import REGISTRY
 from services.retriever import filters
 from services.retriever.dense import Layered
-from services.retriever.stores import Rows, _files
+from services.retriever.stores import Rows, _builder, _files
+from services.retriever.stores._snapshot import Snapshot
 from services.retriever.stores.embedded import EmbeddedStore
 from tests.retriever.parts import KEY, check, content, open_store, open_tiered, tiers, vector
 
@@ -281,6 +282,34 @@ def test_a_filter_finds_exactly_the_nearest_of_what_it_allows(tmp_path: Path, ex
             assert [passages_by_row[row].text for row in found.rows.tolist()] == best
             np.testing.assert_allclose(found.scores, [scores[text] for text in best], atol=1e-6)
     store.close()
+
+
+def test_what_cannot_be_built_or_saved_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_builder, "RETRY_S", 0.05)
+    save, failed = _files.Files.save, threading.Event()
+
+    def full(self: _files.Files, snapshot: Snapshot) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise OSError("no space left on device")
+        save(self, snapshot)
+
+    monkeypatch.setattr(_files.Files, "save", full)
+    with capture_logs() as events:
+        store = open_tiered(tmp_path / "store")
+        fill(store, MODEL)
+        assert failed.wait(60)
+        check(store, MODEL)
+        assert store.builder.wait(60)
+        store.close()
+    assert "a dense index was not built on; it is tried again" in [event["event"] for event in events]
+    store, warnings = reopened(tmp_path / "store")
+    check(store, MODEL)
+    assert store.by_id[1].files.saved is not None
+    store.close()
+    assert warnings == []
 
 
 def test_recall_and_memory_are_shown(folder: Path) -> None:
