@@ -41,8 +41,8 @@ class Searcher(Protocol):
     def search(self, query: str, depth: int, only: Rows | None = None) -> tuple[Rows, Scores]:
         """The rows that match best and their BM25 scores, best first, ties by row.
 
-        ``query`` is text as a person wrote it, never a query language, but for "quoted phrases". ``only``
-        limits the search to these rows. Raises Damaged.
+        ``query`` is text as a person wrote it, never a query language, but for "quoted phrases": a row must hold
+        them all, unless none in the index does. ``only`` limits the search to these rows. Raises Damaged.
         """
         ...
 
