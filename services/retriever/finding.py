@@ -61,6 +61,7 @@ class Finding:
     async def __call__(self) -> Batch:
         """What is found for each query; raises Mismatch, Unavailable, TimedOut."""
         context.remaining_s(1.0)  # raises once nobody waits for the answer
+        self.degraded, self.embedded = [], None  # of an earlier try
         if self.request.filter is not None:
             with self.clock.stage("filter"):
                 self.allowed = await self.search.compute(self.view.allowed, self.request.filter)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ragline.errors import Unavailable
 from services.retriever.gathering import Gathering
 from services.retriever.stores import Allowed, Ranking
 
@@ -94,4 +95,22 @@ async def test_a_failure_reaches_those_in_the_scan_only(pool: ThreadPoolExecutor
     with pytest.raises(ZeroDivisionError):
         await tasks[0]
     assert numbers(await tasks[1]) == [2]
+    assert gathering.running == 0
+
+
+async def test_those_who_wait_when_the_pool_is_shut_are_told() -> None:
+    pool = ThreadPoolExecutor(1)
+    gathering, view = Gathering(pool, width=2, most=64), Scans()
+    first = ask(gathering, view, 1)
+    await asyncio.to_thread(view.begun.wait, 30)
+    queued, later = ask(gathering, view, 2), ask(gathering, view, 3, depth=6)
+    await asyncio.sleep(0)
+    pool.shutdown(wait=False, cancel_futures=True)
+    view.go_on.set()
+    assert numbers(await first) == [1]
+    for each in (queued, later):
+        with pytest.raises(Unavailable, match="stopping"):
+            await each
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await ask(gathering, view, 4)
     assert gathering.running == 0
