@@ -113,6 +113,8 @@ class EmbeddedStore:
         """Bring a collection that the record has into memory."""
         held = Held.open(collection, self.record, self.reader, self.backends)
         self.by_id[collection.id] = held
+        if self.record.holds_dead(collection.id):
+            self.unsettled.add(collection.id)
         self.held[collection.key] = held
         log.info(
             "collection opened",
