@@ -135,6 +135,9 @@ def test_openapi_is_valid_and_its_examples_work(client: httpx.Client) -> None:
     assert {
         "/documents",
         "/documents/{document_id}",
+        "/collections",
+        "/collections/{name}",
+        "/collections/{name}/reembed",
         "/jobs/{job_id}",
         "/jobs/{job_id}/events",
         "/retrieve",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragline.settings import SettingsError
-from services.retriever.stores import Key
+from services.retriever.stores import Key, Vectorised
 from services.retriever.stores._order import BLOCK, PRUNED_AT_ONCE, Numbers
 from services.retriever.stores._schema import LAYOUTS
 from services.retriever.stores.embedded import EmbeddedStore
@@ -58,10 +58,30 @@ async def test_a_record_of_the_first_layout_is_taken_over(tmp_path: Path) -> Non
     assert columns(tmp_path) == columns(tmp_path / "new")
 
 
+async def test_a_record_of_the_second_layout_is_taken_over(tmp_path: Path) -> None:
+    first_layout(tmp_path)
+    db = sqlite3.connect(tmp_path / "record.db")
+    db.executescript(LAYOUTS[1])
+    db.executescript("UPDATE documents SET seq = 7; PRAGMA user_version = 2;")
+    db.close()
+    store = open_store(tmp_path)
+    check(store, HELD)
+    assert store.document(KEY, "a", brief=True).seq == 7
+    assert store.view(KEY).generation == 4
+    assert not await store.stage(KEY, "d", 7, Vectorised("next", vector("x", 8)[None], [b""]))
+    assert list((await store.switch(KEY, "next")).missing) == ["a"]
+    store.close()
+    (tmp_path / "new").mkdir()
+    open_store(tmp_path / "new").close()
+    assert columns(tmp_path) == columns(tmp_path / "new")
+
+
 def test_a_layout_is_taken_over_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first_layout(tmp_path)
     before = columns(tmp_path)
-    monkeypatch.setattr("services.retriever.stores._schema.LAYOUTS", (*LAYOUTS[:-1], LAYOUTS[-1] + "SELECT nothing;"))
+    monkeypatch.setattr(
+        "services.retriever.stores._schema.LAYOUTS", (*LAYOUTS[:-1], LAYOUTS[-1] + "SELECT nothing;")
+    )
     with pytest.raises(SettingsError, match="cannot be opened"):
         open_store(tmp_path)
     assert columns(tmp_path) == before
