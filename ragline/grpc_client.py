@@ -31,6 +31,7 @@ IDEMPOTENT = (
     "ragline.v1.Retriever/GetDocument",
     "ragline.v1.Retriever/ListDocuments",
     "ragline.v1.Retriever/KnownUris",
+    "ragline.v1.Retriever/Describe",
 )
 PING_TIMEOUT_MS = 3_000
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS

@@ -28,9 +28,10 @@ M = TypeVar("M", bound=Message)
 class AdminRpc(retriever_pb2_grpc.RetrieverServicer):
     """The part of ``ragline.v1.Retriever`` that looks after the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, max_exports: int = MAX_EXPORTS, stall_s: float = STALL_S) -> None:
         self.store = store
-        self.places = {"Export": MAX_EXPORTS, "Verify": 1, "Compact": 1}  # that are free
+        self.stall_s = stall_s
+        self.places = {"Export": max_exports, "Verify": 1, "Compact": 1}  # that are free
 
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: N802 - gRPC's
         """What there is, a collection each."""
@@ -42,14 +43,16 @@ class AdminRpc(retriever_pb2_grpc.RetrieverServicer):
     ) -> None:
         """Everything as it was at one moment, as fast as the receiver takes it."""
         async with self.place("Export"):
-            await send(self.store.export(Scope(request.tenant, request.collection)), context, BATCH_MESSAGES)
+            parts = self.store.export(Scope(request.tenant, request.collection))
+            await send(Reading(parts, BATCH_MESSAGES), context, self.stall_s)
 
     async def Verify(  # type: ignore[override]  # noqa: N802
         self, request: pb.VerifyRequest, context: Context
     ) -> None:
         """A finding each."""
         async with self.place("Verify"):
-            await send(self.store.verify(Scope(request.tenant, request.collection), mend=request.mend), context)
+            findings = self.store.verify(Scope(request.tenant, request.collection), mend=request.mend)
+            await send(Reading(findings, 1), context, self.stall_s)
 
     async def Compact(self, request: pb.CompactRequest, context: Context) -> pb.CompactResponse:  # noqa: N802
         """Give back room; returns when it is done."""
@@ -70,16 +73,15 @@ class AdminRpc(retriever_pb2_grpc.RetrieverServicer):
             self.places[call] += 1
 
 
-async def send(messages: Iterator[M], context: Context, at_once: int = 1) -> None:
+async def send(reading: Reading[M], context: Context, stall_s: float) -> None:
     """Write each message once the receiver has room for it; raises TimedOut where it takes none for long."""
-    reading = Reading(messages, at_once)
     try:
         while batch := await asyncio.to_thread(reading.some):
             for message in batch:
                 try:
-                    await asyncio.wait_for(context.write(message), STALL_S)
+                    await asyncio.wait_for(context.write(message), stall_s)
                 except TimeoutError:
-                    raise TimedOut(f"The receiver took nothing for {STALL_S:.0f} s; begin again.") from None
+                    raise TimedOut(f"The receiver took nothing for {stall_s:.3g} s; begin again.") from None
     finally:
         await asyncio.to_thread(reading.close)
 
