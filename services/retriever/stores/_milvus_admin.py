@@ -127,7 +127,7 @@ class Admin:
             ("record", "Passages belong to no document.", orphans, True),
             ("record", "Pieces of text belong to no document.", len(found.lost_sources), True),
         ]
-        wanted, known = found.state(lease.state.generation), lease.state
+        wanted, known = found.state(lease.state), lease.state
         if wanted != known:
             findings.append(("statistics", f"Redis says {brief(known)}, Milvus {brief(wanted)}.", 1, True))
         counts = await self.shared.all_counts(lease.place)

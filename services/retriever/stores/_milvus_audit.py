@@ -55,19 +55,22 @@ class Audit:
         """Those that are there."""
         return [row for row in self.rows.values() if row.exists]
 
-    def state(self, generation: int) -> State:
-        """What Redis should know; of no generation where there was never a document."""
+    def state(self, known: State) -> State:
+        """What Redis should know; of no generation where there was never a document.
+
+        Where no passage is left, the embedder is the one that was known.
+        """
         every = [*self.rows.values(), *self.dead]
-        known = max((row.generation for row in every), default=0)
-        if not known and not generation:
+        generation = max((row.generation for row in every), default=0)
+        if not generation and not known.generation:
             return State()
         filled = max(
-            (row for row in self.documents if row.passages or row.fingerprint),
-            key=lambda row: (row.passages > 0, row.version),
-            default=Row(""),
+            (row for row in self.documents if row.passages),
+            key=lambda row: row.version,
+            default=Row("", fingerprint=known.fingerprint, dimensions=known.dimensions),
         )
         return State(
-            generation=max(known, generation),
+            generation=max(generation, known.generation),
             passages=sum(row.passages for row in self.documents),
             documents=len(self.documents),
             fingerprint=filled.fingerprint,
@@ -155,7 +158,7 @@ class Mending:
         for dimensions, ids in found.orphans.items():
             await self.server.delete(self.server.passages(dimensions), ids)
         await self.server.delete(self.server.sources, found.lost_sources)
-        state = found.state(lease.state.generation)
+        state = found.state(lease.state)
         if names and state.generation:
             state = replace(state, generation=state.generation + 1)  # some of it may be new to readers
         names = sorted(row.name for row in found.documents)

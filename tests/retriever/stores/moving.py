@@ -16,9 +16,9 @@ async def moved(source: Store, target: Store) -> dict[Key, tuple[int, int, str]]
             key = Key(part.begin.tenant, part.begin.collection)
         elif part.HasField("document"):
             await target.upsert(key, content_of(part.document), container=part.document.container)
-        else:
+        elif part.end.documents:  # an empty collection has nothing to be moved
             before[key] = (part.end.documents, part.end.passages, part.end.checksum)
-    ends = [part.end for part in target.export(Scope()) if part.HasField("end")]
+    ends = [part.end for part in target.export(Scope()) if part.end.documents]
     assert [(end.documents, end.passages, end.checksum) for end in ends] == list(before.values())
     return before
 

@@ -60,8 +60,11 @@ async def fill(store: MilvusStore) -> None:
         await store.upsert(KEY, content(name, [f"passage one of {name}", f"passage two of {name}"]))
     await store.upsert(KEY, content("b", ["passage other of b"]))
     await store.delete(KEY, "c")
+    await store.upsert(EMPTIED, content("a", ["passage of another"]))
+    await store.delete(EMPTIED, "a")
 
 
+EMPTIED = Key("default", "emptied")
 FILLED = {"a": ["passage one of a", "passage two of a"], "b": ["passage other of b"]}
 
 
