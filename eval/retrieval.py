@@ -44,7 +44,10 @@ def ingest(client: httpx.Client, data: Dataset) -> None:
 
 def measure(client: httpx.Client, data: Dataset, limit: int) -> dict[str, dict[str, list[float]]]:
     """Per system and metric, one value a query: ndcg@10, recall@100, mrr@10."""
-    queries = dict(list(data.queries.items())[:limit])
+    answered = [
+        (key, text) for key, text in data.queries.items() if any(g > 0 for g in data.judgements[key].values())
+    ]
+    queries = dict(answered[:limit])  # where nothing is relevant no order is better than another
     return {
         name: evaluate(data, dict(rankings(client, data.name, queries, options)), options["top_k"])
         for name, options in SYSTEMS.items()
