@@ -19,10 +19,13 @@ class Settings(settings.Settings):
     port: int = Field(8002, ge=0, le=65535, description="port of REST; 0 takes a free one")
     grpc_port: int = Field(50052, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
 
-    store: str = Field("embedded", min_length=1, description="where passages are kept: embedded, milvus, or module:Class")
+    store: str = Field(
+        "embedded", min_length=1, description="where passages are kept: embedded, milvus, or module:Class"
+    )
     store_options: dict[str, Any] = Field(default={}, description="options of the store, as JSON")
     milvus_url: SecretStr = Field(
-        SecretStr(""), description="the Milvus of the store milvus, such as http://user:password@host:19530/database"
+        SecretStr(""),
+        description="the Milvus of the store milvus, such as http://user:password@host:19530/database",
     )
     state_url: SecretStr = Field(
         SecretStr(""), description="what retrievers over one Milvus share, such as redis://host:6379/0"

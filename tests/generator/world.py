@@ -14,7 +14,7 @@ import grpc
 
 from ragline import grpc_client
 from ragline.cache import Cache
-from ragline.errors import InvalidRequest, NotFound, Unavailable, Unsupported
+from ragline.errors import InvalidRequest, NotFound, Unavailable
 from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
@@ -118,36 +118,6 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
                 document = retriever_pb2.Document(id=each.document_id, source=each.source or each.text)
                 return retriever_pb2.GetDocumentResponse(document=document, generation=self.generation)
         raise NotFound(f"There is no document {request.document_id!r}.")
-
-    async def Upsert(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.UpsertResponse:
-        raise Unsupported("This shelf is read only.")
-
-    async def Delete(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.DeleteRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.DeleteResponse:
-        raise Unsupported("This shelf is read only.")
-
-    async def ListDocuments(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.ListDocumentsRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.ListDocumentsResponse:
-        raise Unsupported("This shelf is read only.")
-
-    async def Reserve(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.ReserveRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.ReserveResponse:
-        raise Unsupported("This shelf is read only.")
-
-    async def Settle(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.SettleRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.SettleResponse:
-        raise Unsupported("This shelf is read only.")
-
-    async def KnownUris(  # noqa: N802 - gRPC's name
-        self, request: retriever_pb2.KnownUrisRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> retriever_pb2.KnownUrisResponse:
-        raise Unsupported("This shelf is read only.")
 
     def add(self, server: grpc.aio.Server) -> Sequence[str]:
         retriever_pb2_grpc.add_RetrieverServicer_to_server(self, server)

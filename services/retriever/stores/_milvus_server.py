@@ -154,7 +154,7 @@ class Server:
                 anns_field="sparse" if sparse else "vector",
                 consistency_level=STRONG,
                 retry_times=0,
-            )
+            ),
         )
         return [
             [(int(hit["id"]), float(hit["distance"]), str(hit["entity"]["name_key"])) for hit in hits]
@@ -167,7 +167,7 @@ class Server:
             collection,
             lambda client: client.query(
                 collection, filter=chosen, output_fields=list(fields), consistency_level=STRONG, retry_times=0
-            )
+            ),
         )
         return [dict(each) for each in found]
 
@@ -194,7 +194,7 @@ class Server:
                     retry_times=0,
                     iterator="True",
                     reduce_stop_for_best="True",
-                )
+                ),
             )
             if not found:
                 return
