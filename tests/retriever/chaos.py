@@ -32,7 +32,7 @@ from tests.retriever.life import COLLECTION, EMBEDDERS, PAGE, TIMEOUT_S, Life, s
 from tests.stack.process import ServiceProcess
 from tests.suite import free_ports
 
-LIFE_S = (0.05, 1.5)
+LIFE_S = (0.05, 2.5)
 START_S = (0.2, 2.0)  # after which a retriever that is still starting is killed
 KILLED_STARTING = 0.15  # of all kills
 TIERS = {"exact_rows": 16, "hnsw_rows": 64, "settle_s": 0.2}

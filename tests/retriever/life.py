@@ -41,7 +41,7 @@ class Life:
         tasks = [self.until_down(self.write, n) for n in range(WRITERS)]
         tasks += [self.until_down(self.settle, n) for n in range(FILES)]
         tasks += [self.until_down(self.read, n) for n in range(2)]
-        return [*tasks, self.until_down(self.compact, 0), self.until_down(self.renew, 0)]
+        return [*tasks, *(self.until_down(step, 0) for step in (self.compact, self.renew, self.look))]
 
     async def until_down(self, step: Callable[[int], Awaitable[None]], number: int) -> None:
         """One step after the other."""
@@ -145,16 +145,21 @@ class Life:
 
     async def compact(self, _: int) -> None:
         """Give back room again and again."""
-        await asyncio.sleep(self.dice.uniform(0.05, 0.4))
+        await asyncio.sleep(self.dice.uniform(0.01, 0.3))
+        self.ledger.count("compactions begun")
         await call(self.stub.Compact, pb.CompactRequest(), timeout_s=TIMEOUT_S)
         self.ledger.count("compactions")
+
+    async def look(self, _: int) -> None:
+        """Count by which tier vectors are searched."""
         told = await call(self.stub.Describe, pb.DescribeRequest(collection=COLLECTION), timeout_s=TIMEOUT_S)
         for collection in told.collections:
-            self.ledger.count(f"times in tier {collection.dense_tier}")
+            self.ledger.count(f"looks at tier {collection.dense_tier}")
+        await asyncio.sleep(0.1)
 
     async def renew(self, _: int) -> None:
         """Vectors of the other embedder for every document, then the switch."""
-        await asyncio.sleep(self.dice.uniform(0.05, 0.3))
+        await asyncio.sleep(self.dice.uniform(0.01, 0.2))
         target = self.ledger.fingerprints[-1]
         request = pb.ListDocumentsRequest(collection=COLLECTION, limit=PAGE)
         try:
@@ -163,8 +168,7 @@ class Life:
             return
         missing = [each.id for each in listed.documents]
         while not self.over:
-            for document in missing:
-                await self.stage(document, EMBEDDERS[target])
+            await asyncio.gather(*(self.stage(document, EMBEDDERS[target]) for document in missing))
             switch = pb.SwitchRequest(collection=COLLECTION, fingerprint=target)
             answer = await call(self.stub.Switch, switch, timeout_s=TIMEOUT_S)
             self.ledger.saw(answer.generation)
