@@ -117,13 +117,8 @@ def engines(field: Field) -> str:
 
 def line(name: str, figures: Figures, corpus: Corpus) -> list[str]:
     """An engine's cells; recall is that of nearest vectors, so only what searches by them alone has one."""
-    cells = [
-        name,
-        f"{figures.build_s:.1f}",
-        f"{figures.memory_mb:.0f}",
-        f"{figures.p50:.2f}",
-        f"{figures.p95:.2f}",
-    ]
+    built = [f"{figures.build_s:.1f}", f"{figures.memory_mb:.0f}"] if figures.build_s else ["", ""]
+    cells = [name, *built, f"{figures.p50:.2f}", f"{figures.p95:.2f}"]
     loads = [f"{figures.loads[n]['per_second']:.1f}" if n in figures.loads else "" for n in CLIENTS]
     dense = name == NEAREST or name.startswith(FLAT.split()[0])
     recall = f"{figures.recall(corpus):.3f}" if dense else ""
