@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from prometheus_client import Counter, Gauge
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
 
 from ragline import metrics
@@ -40,13 +41,10 @@ class Breaker:
         self.pause_s = 0.0  # 0: closed
         self.until = 0.0
         self.trying = False
-        self.gauge = metrics.gauge(
-            f"ragline_{what}_up", f"1 while {what.title()} answers, 0 while it is taken for away.", ("server",)
-        ).labels(name)
+        gauge, failures = meters(what)
+        self.gauge = gauge.labels(name)
         self.gauge.set(1)
-        self.failures = metrics.counter(
-            f"ragline_{what}_failures", f"Calls that {what.title()} did not answer.", ("server",)
-        ).labels(name)
+        self.failures = failures.labels(name)
 
     @property
     def closed(self) -> bool:
@@ -85,3 +83,18 @@ class Breaker:
     def left(self) -> None:
         """An admitted call was given up before it knew; the next one may try."""
         self.trying = False
+
+
+def meters(what: str) -> tuple[Gauge, Counter]:
+    """Whether servers of a kind answer, and the calls that they did not; their names stand here to be found."""
+    if what == "milvus":
+        return (
+            metrics.gauge(
+                "ragline_milvus_up", "1 while Milvus answers, 0 while it is taken for away.", ("server",)
+            ),
+            metrics.counter("ragline_milvus_failures", "Calls that Milvus did not answer.", ("server",)),
+        )
+    return (
+        metrics.gauge("ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)),
+        metrics.counter("ragline_redis_failures", "Calls that Redis did not answer.", ("server",)),
+    )
