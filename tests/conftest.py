@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,12 @@ __all__ = [
 # A slow or busy machine is no fault of the code under test.
 hypothesis_settings.register_profile("ragline", deadline=None)
 hypothesis_settings.load_profile("ragline")
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C in a shell's background, too, where it is ignored, also by programs that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pulled(model: str) -> Path:

@@ -44,7 +44,7 @@ def test_streams_that_last_too_long_end_after_a_reload(tmp_path: Path, replica: 
             lines = answer.iter_lines()
             assert next(lines) == "event: token"
             door.reload()
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises((httpx.RemoteProtocolError, httpx.NetworkError)):  # cut between chunks, or reset
                 list(lines)
 
 
