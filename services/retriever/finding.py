@@ -111,13 +111,14 @@ class Finding:
         self, part: Sequence[int], dense: Sequence[Ranking] | None, sparse: Sequence[Ranking] | None
     ) -> list[tuple[Found, Result]]:
         """Fuse the rankings of some of the queries, one each a side, and shape them (in the pool)."""
-        with self.clock.stage("fuse"):
-            found = [
-                self.fused(i, dense[place] if dense else None, sparse[place] if sparse else None)
-                for place, i in enumerate(part)
-            ]
-        with self.clock.stage("fetch"):
-            return list(zip(found, self.shape(found), strict=True))
+        with self.search.turn:
+            with self.clock.stage("fuse"):
+                found = [
+                    self.fused(i, dense[place] if dense else None, sparse[place] if sparse else None)
+                    for place, i in enumerate(part)
+                ]
+            with self.clock.stage("fetch"):
+                return list(zip(found, self.shape(found), strict=True))
 
     def check(self, dense: object | None, sparse: object | None) -> None:
         """Raise Unavailable where neither side could be had."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -48,6 +50,8 @@ class Search:
         self.keeping = keeping or Keeping(None, 0)
         # Half of the threads: scans are bound by memory, and words are looked up meanwhile.
         self.gathering = Gathering(pool, max(1, options.threads // 2), DENSE_CHUNK)
+        # What holds the interpreter is done by one thread at a time: several would only take it from each other.
+        self.turn: AbstractContextManager[object] = threading.Lock() if store.local else nullcontext()
         self.inflight = 0
 
     async def __call__(self, request: Request) -> Response:

@@ -58,6 +58,10 @@ class Dense(Protocol):
         """The vectors (n, dimensions) in ``slots`` (n,)."""
         ...
 
+    def products(self, slots: Slots, query: Vectors) -> Vectors:
+        """The inner products (n,) of ``query`` (dimensions,) with the vectors in ``slots`` (n,)."""
+        ...
+
 
 class DenseBackend(Protocol):
     """Makes empty indexes."""

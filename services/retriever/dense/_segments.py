@@ -6,6 +6,7 @@ import math
 import threading
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ HNSW = "hnsw"
 NEIGHBOURS = 16  # M: links of a node, twice as many on the ground floor
 BUILD_DEPTH = 128  # efConstruction
 LINK_BYTES = 4
+LEVELS = 255
 FEW_ALLOWED = 10_000  # rows that a filter lets through, up to which they are all looked at
 
 Bits = NDArray[np.uint8]
@@ -74,6 +76,28 @@ class Segment:
         """What the codes of ``slots`` stand for."""
         made: Vectors = self.storage.sa_decode(np.ascontiguousarray(self.codes()[slots]))
         return made
+
+    @cached_property
+    def decoding(self) -> tuple[NDArray[np.uint8], Vectors, Vectors]:
+        """The codes (n, dimensions), and the step and the origin (dimensions,) by which FAISS reads a code.
+
+        A code c stands for low + (c + 0.5) / 255 * width; the origin is where c is 0.
+        """
+        ranges: Vectors = faiss.vector_to_array(self.storage.sq.trained)
+        low, width = ranges.reshape(2, -1)
+        step: Vectors = width / np.float32(LEVELS)
+        origin: Vectors = low + step / np.float32(2)
+        return self.codes(), step, origin
+
+    def products(self, slots: Slots, query: Vectors) -> Vectors:
+        """The inner products of ``query`` (dimensions,) with what the codes of ``slots`` stand for.
+
+        By one product with a scaled query: decoding them first, or through FAISS, lets go of the interpreter three
+        times, and threads that search side by side would wait for it each time.
+        """
+        codes, step, origin = self.decoding
+        products: Vectors = codes[slots].astype(np.float32) @ (query * step)
+        return products + np.float32(query @ origin)
 
     def without(self, kept: Mask) -> Segment:
         """The codes of the ``kept`` slots, exactly as they are; of a segment without a graph."""

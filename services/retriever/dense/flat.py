@@ -142,6 +142,11 @@ class FlatIndex:
             result[mine] = stored(self.segments[index])[slots[mine] - self.starts[index]]
         return result
 
+    def products(self, slots: Slots, query: Vectors) -> Vectors:
+        """Inner products with the vectors in ``slots``; see ``Dense``."""
+        products: Vectors = self.vectors(slots) @ query
+        return products
+
 
 def stored(segment: Any) -> Vectors:
     """The segment's own rows (n, dimensions), without a copy; valid while the segment lives."""

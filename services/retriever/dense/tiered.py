@@ -167,6 +167,18 @@ class TieredIndex:
             result[mine] = segment.vectors(slots[mine] - self.starts[at])
         return result
 
+    def products(self, slots: Slots, query: Vectors) -> Vectors:
+        """Inner products with the vectors in ``slots``, or with what their codes stand for; see ``Dense``."""
+        if len(self.segments) == 1 and not len(self.tail):
+            return self.segments[0].products(slots, query)
+        result = np.empty(len(slots), dtype=np.float32)
+        owner = np.searchsorted(self.starts, slots, side="right") - 1
+        for at in np.unique(owner):
+            mine = owner == at
+            segment = self.segments[at] if at < len(self.segments) else self.tail
+            result[mine] = segment.products(slots[mine] - self.starts[at], query)
+        return result
+
     def state(self) -> State:
         """The largest tier in use, the recall measured (that of what is scanned counts as 1), bytes of memory."""
         kinds = {segment.kind for segment in self.segments}

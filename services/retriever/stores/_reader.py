@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Document, DocumentSummary
@@ -26,6 +27,13 @@ BATCH_ROWS = 4096
 PASSAGES = (
     "SELECT p.row, d.name || '#' || p.ordinal, d.name, d.title, p.section, p.text, p.begins, p.ends, p.page, "
     "d.metadata, p.source, p.offsets, p.page_starts FROM passages p JOIN documents d ON d.id = p.document "
+)
+# The same as a single row of JSON: each row that SQLite steps to lets go of the interpreter, and threads that read
+# side by side would wait for it each time (ten passages, four threads: five times as fast).
+AT_ONCE = (
+    "SELECT json_group_array(json_array(p.row, d.name || '#' || p.ordinal, d.name, d.title, p.section, p.text, "
+    "p.begins, p.ends, p.page, d.metadata, p.source, hex(p.offsets), hex(p.page_starts))) "
+    "FROM passages p JOIN documents d ON d.id = p.document "
 )
 
 
@@ -71,11 +79,8 @@ class Reader:
 
     def passages(self, rows: Sequence[int]) -> dict[int, Passage]:
         """Those of ``rows`` that are still there."""
-        found = self.db.execute(
-            f"{PASSAGES} WHERE p.row IN ({', '.join('?' * len(rows))})",
-            list(rows),
-        )
-        return {row: passage(*columns) for row, *columns in found}
+        found = self.db.execute(f"{AT_ONCE} WHERE p.row IN ({', '.join('?' * len(rows))})", list(rows)).fetchone()
+        return {row: passage(*columns) for row, *columns in orjson.loads(found[0])}
 
     def ranges(self, collection: int, generation: int, chosen: Filter) -> list[tuple[int, int]]:
         """First row and number of passages of each document of ``generation`` that the filter lets through."""
@@ -201,6 +206,11 @@ def passage(*columns: Any) -> Passage:
     return made
 
 
-def unpacked(offsets: bytes) -> list[int]:
-    """What ``_record.packed`` made."""
-    return np.frombuffer(offsets, dtype="<u4").tolist() if offsets else []
+def unpacked(offsets: bytes | str) -> list[int]:
+    """What ``_record.packed`` made, as it is or in hexadecimal digits."""
+    if not offsets:
+        return []
+    found: list[int] = np.frombuffer(
+        bytes.fromhex(offsets) if isinstance(offsets, str) else offsets, dtype="<u4"
+    ).tolist()
+    return found

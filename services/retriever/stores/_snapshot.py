@@ -141,8 +141,7 @@ class Snapshot:
 
     def cosines(self, query: Vectors, rows: Rows) -> Vectors:
         """The cosine of the query with each row, from the vectors in memory."""
-        cosines: Vectors = self.index.vectors(np.searchsorted(self.rows, rows)) @ query
-        return cosines
+        return self.index.products(np.searchsorted(self.rows, rows), query)
 
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors in memory; see ``View``."""
