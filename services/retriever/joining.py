@@ -1,4 +1,4 @@
-"""Joins the two rankings of a query as ``fusion`` says, over arrays: a search spends microseconds on it."""
+"""Joins the two rankings of a query into one, over arrays: a search spends microseconds on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Joined:
         return {} if self.cosines is None else dict(zip(self.rows.tolist(), self.cosines.tolist(), strict=True))
 
     def best(self, mode: str, method: str, weight: float, limit: int) -> tuple[list[Fused], How]:
-        """The ``limit`` best, ties by row, exactly as ``fusion.fuse`` has them; ``mode`` is never auto."""
+        """The ``limit`` best, ties by row; ``mode`` is never auto, ``weight`` is the dense side's."""
         low, high, best = bounds(self.cosines), bounds(self.cosines, least=False), bounds(self.bm25, least=False)
         how = How(mode, method, weight if method == "weighted" else None, low, high, best or None)
         scores, held = self.scores(mode, how)
@@ -58,7 +58,10 @@ class Joined:
         return fused, how
 
     def scores(self, mode: str, how: How) -> tuple[Floats, NDArray[np.bool_] | None]:
-        """Each candidate's score, and which of them count; None: all."""
+        """Each candidate's score, and which of them count; None: all.
+
+        ``rrf`` is the sum of 1 / (60 + rank) over the rankings (Cormack et al., SIGIR 2009).
+        """
         if how.method == "weighted" and self.cosines is not None:
             return self.weighted(how), None
         if how.method == "rrf":
@@ -69,7 +72,7 @@ class Joined:
         return self.bm25, self.sparse_ranks > 0
 
     def weighted(self, how: How) -> Floats:
-        """The convex sum of the scaled scores; see ``fusion.weighted``."""
+        """A convex sum of min-max cosines and BM25 over its greatest (Bruch et al., TOIS 2023)."""
         assert self.cosines is not None  # noqa: S101 - the caller has looked
         weight, low, high = how.dense_weight or 0.0, how.low or 0.0, how.high or 0.0
         near = weight * ((self.cosines - low) / (high - low)) if high > low else np.full(len(self.rows), weight)

