@@ -35,7 +35,7 @@ Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How to search for one query: ``mode`` is hybrid, dense or sparse; hybrid has a ``dense_weight`` of 0 to 1."""
+    """How to search for one query: ``mode`` is hybrid, dense or sparse; hybrid has a ``dense_weight``, 0 to 1."""
 
     mode: str
     dense_weight: float
