@@ -33,6 +33,8 @@ from services.retriever.settings import Settings
 from services.retriever.stores import Key
 
 TOGETHER = 500  # documents that are written side by side
+LARGE_TOGETHER = 10  # or so many, where these have more passages than that:
+PASSAGES_TOGETHER = 10_000
 SETTLED_S = 3600.0
 KEY = Key("default", "bench")
 
@@ -106,10 +108,13 @@ class Service:
         }
 
     async def fill(self) -> None:
-        """Write everything, a few hundred documents at a time."""
+        """Write everything, a few hundred documents at a time, or as many as have so many passages."""
         documents = contents(self.corpus)
         while part := list(islice(documents, TOGETHER)):
-            await asyncio.gather(*(self.store.upsert(KEY, content) for content in part))
+            while part:
+                large = sum(len(content.passages) for content in part) > PASSAGES_TOGETHER
+                now, part = (part[:LARGE_TOGETHER], part[LARGE_TOGETHER:]) if large else (part, [])
+                await asyncio.gather(*(self.store.upsert(KEY, content) for content in now))
 
     def search(self, query: int, depth: int) -> list[int]:
         """See ``Engine``."""
