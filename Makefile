@@ -7,7 +7,7 @@ PROTOS := $(wildcard proto/ragline/v1/*.proto)
 GENERATED := ragline/v1/__init__.py
 PASSAGES ?= 100000
 KILLS ?= 20
-RETRIEVER_KILLS ?= 200
+STORE_KILLS ?= 200
 
 .PHONY: run test servers check format proto lock env-example bench bench-retrieval eval chaos clean help
 
@@ -51,10 +51,10 @@ eval: $(VENV)/.dev $(GENERATED)  ## quality measurements; EVAL_DATA names a fold
 	$(BIN)/ragline models pull
 	$(BIN)/python -m eval $(EVAL_DATA)
 
-chaos: $(VENV)/.dev $(GENERATED)  ## kill -9 the suite (KILLS) and a retriever (RETRIEVER_KILLS) at random moments
+chaos: $(VENV)/.dev $(GENERATED)  ## kill -9 the suite (KILLS) and a retriever (STORE_KILLS) at random moments
 	$(BIN)/ragline models pull
 	$(BIN)/python -m tests.chaos --kills $(KILLS)
-	$(BIN)/python -m tests.retriever.chaos --kills $(RETRIEVER_KILLS)
+	$(BIN)/python -m tests.retriever.chaos --kills $(STORE_KILLS)
 
 env-example: $(VENV)/.dev $(GENERATED)  ## write .env.example from the Settings classes
 	$(BIN)/python -m tests.env_example > .env.example
