@@ -16,7 +16,7 @@ from ragline.v1.passage_pb2 import Statistics
 from services.retriever.asking import Embedded, Request, Result
 from services.retriever.clock import Clock
 from services.retriever.fusion import DENSE_WEIGHT, choose
-from services.retriever.joining import NOTHING, joined, scored
+from services.retriever.joining import NOTHING, bounds, joined
 from services.retriever.keeping import Batch, Found
 from services.retriever.pair import Pair
 from services.retriever.stores import Allowed, Ranking, View
@@ -205,7 +205,7 @@ class Finding:
         if dense is None or sparse is None:
             mode = "sparse" if dense is None else "dense"
         elif mode == "auto":
-            choice = choose(self.queries[i], scored(dense), scored(sparse), both.mapping())
+            choice = choose(dense.scores.tolist(), sparse.scores.tolist(), bounds(both.cosines) or 0.0)
             mode, weight = choice.mode, choice.dense_weight
         if mode == "hybrid":
             method, weight = self.method(weight)

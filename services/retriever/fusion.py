@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,9 +30,6 @@ class Fused(NamedTuple):
     sparse_score: float | None
 
 
-Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How to search for one query: ``mode`` is hybrid, dense or sparse; hybrid has a ``dense_weight``, 0 to 1."""
@@ -41,23 +38,19 @@ class Choice:
     dense_weight: float
 
 
-def choose(query: str, dense: Scored, sparse: Scored, cosines: Mapping[int, float]) -> Choice:
-    """What mode ``auto`` does with ``query``, of which both rankings are known; ``cosines`` holds all candidates.
-
-    So far the rankings' scores say all; the words of the query are there for what may say more.
-    """
+def choose(dense: Sequence[float], sparse: Sequence[float], low: float) -> Choice:
+    """What mode ``auto`` does, by the scores of both rankings, best first; ``low`` is the least cosine of all."""
     if not dense or not sparse:
         return Choice("dense" if dense or not sparse else "sparse", DENSE_WEIGHT)
-    return Choice("hybrid", confidence([score for _, score in dense], [score for _, score in sparse], cosines))
+    return Choice("hybrid", confidence(dense, sparse, low))
 
 
-def confidence(dense: Sequence[float], sparse: Sequence[float], cosines: Mapping[int, float]) -> float:
+def confidence(dense: Sequence[float], sparse: Sequence[float], low: float) -> float:
     """The weight, between 0 and 1, that the dense side deserves by how its scores fall, best first, beside BM25.
 
     A side is sure of itself when its first results stand out; where the tenth is nearly as good as the first, it
     hardly tells them apart. Fewer than ten matches of words stand out most of all.
     """
-    low = min(cosines.values(), default=0.0)
     spread = dense[0] - low
     near = (dense[min(PLACE, len(dense)) - 1] - low) / spread if spread > 0 else 1.0
     matching = sparse[PLACE - 1] / sparse[0] if len(sparse) >= PLACE and sparse[0] > 0 else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.retriever.asking import How
-from services.retriever.fusion import RRF_K, Fused, Scored
+from services.retriever.fusion import RRF_K, Fused
 from services.retriever.stores import Ranking, Rows, Vectors
 
 Floats = NDArray[np.float64]
@@ -30,10 +30,6 @@ class Joined:
     bm25: Floats
     dense_ranks: Ints
     sparse_ranks: Ints
-
-    def mapping(self) -> dict[int, float]:
-        """The cosine of each row."""
-        return {} if self.cosines is None else dict(zip(self.rows.tolist(), self.cosines.tolist(), strict=True))
 
     def best(self, mode: str, method: str, weight: float, limit: int) -> tuple[list[Fused], How]:
         """The ``limit`` best, ties by row; ``mode`` is never auto, ``weight`` is the dense side's."""
@@ -116,8 +112,3 @@ def bounds(values: Floats | None, *, least: bool = True) -> float | None:
     if values is None or not len(values):
         return None
     return float(values.min() if least else values.max())
-
-
-def scored(ranking: Ranking) -> Scored:
-    """A ranking as pairs."""
-    return list(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from services.retriever.fusion import DENSE_WEIGHT, RRF_K, Fused, Scored
+from services.retriever.fusion import DENSE_WEIGHT, RRF_K, Fused
+from services.retriever.stores import Ranking
+
+Scored = Sequence[tuple[int, float]]  # ids and scores, best first, no id twice
+
+
+def scored(ranking: Ranking) -> Scored:
+    """A ranking as pairs."""
+    return list(zip(ranking.rows.tolist(), ranking.scores.tolist(), strict=True))
 
 
 def rrf(dense: Scored, sparse: Scored, k: int = RRF_K) -> dict[int, float]:

@@ -107,13 +107,15 @@ def test_the_choice_is_a_mode_that_can_be_had_and_a_weight(
     given_rankings: tuple[Scored, Scored, dict[int, float]],
 ) -> None:
     dense, sparse, cosines = given_rankings
-    choice = choose("what is asked", dense, sparse, cosines)
+    scores = [score for _, score in dense], [score for _, score in sparse]
+    low = min(cosines.values(), default=0.0)
+    choice = choose(*scores, low)
     assert 0 <= choice.dense_weight <= 1
     if dense and sparse:
         assert choice.mode == "hybrid"
     elif dense or sparse:
         assert choice.mode == ("dense" if dense else "sparse")
-    assert choice == choose("what is asked", dense, sparse, cosines)
+    assert choice == choose(*scores, low)
 
 
 def falling(tenth: float, count: int = 20) -> list[float]:
@@ -123,7 +125,7 @@ def falling(tenth: float, count: int = 20) -> list[float]:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 0.5))
 def test_the_side_that_stands_out_more_weighs_more(near: float, matching: float, less: float) -> None:
-    low = {1: 0.0}
+    low = 0.0
     weight = confidence(falling(near), falling(matching), low)
     assert confidence(falling(near - less), falling(matching), low) >= weight
     assert confidence(falling(near), falling(matching - less), low) <= weight
@@ -131,21 +133,21 @@ def test_the_side_that_stands_out_more_weighs_more(near: float, matching: float,
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100))
 def test_the_weight_depends_on_the_shape_of_scores_alone(cosine: float, bm25: float) -> None:
-    weight = confidence(falling(0.5), falling(0.5), {1: 0.0})
-    scaled = confidence([cosine * s for s in falling(0.5)], [bm25 * s for s in falling(0.5)], {1: 0.0})
+    weight = confidence(falling(0.5), falling(0.5), 0.0)
+    scaled = confidence([cosine * s for s in falling(0.5)], [bm25 * s for s in falling(0.5)], 0.0)
     assert scaled == pytest.approx(weight)
 
 
 def test_words_that_few_passages_hold_weigh_most() -> None:
-    many = confidence(falling(0.8), falling(0.6), {1: 0.0})
-    few = confidence(falling(0.8), [9.0, 8.9, 8.8], {1: 0.0})
+    many = confidence(falling(0.8), falling(0.6), 0.0)
+    few = confidence(falling(0.8), [9.0, 8.9, 8.8], 0.0)
     assert few < 0.5 < many
 
 
 def test_equal_scores_say_nothing_for_their_side() -> None:
     flat = [0.3] * 20
-    assert confidence(flat, falling(0.5), {1: 0.3}) < 0.2
-    assert confidence(falling(0.5), flat, {1: 0.0}) > 0.9
+    assert confidence(flat, falling(0.5), 0.3) < 0.2
+    assert confidence(falling(0.5), flat, 0.0) > 0.9
 
 
 @given(rankings(), st.floats(0, 1))

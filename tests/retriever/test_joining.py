@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.retriever.fusion import DENSE_WEIGHT
-from services.retriever.joining import NOTHING, joined, scored
+from services.retriever.joining import NOTHING, joined
 from services.retriever.stores import Ranking, Rows, Vectors
-from tests.retriever.plain_fusion import fuse
+from tests.retriever.plain_fusion import fuse, scored
 
 numbers = st.floats(-1, 1, width=32)
 positive = st.floats(0.015625, 50, width=32)
@@ -39,7 +39,8 @@ def test_the_same_as_the_plain_functions(
     both = joined(dense, sparse, cosines)
     alone = np.array([row for row in sparse.rows.tolist() if row not in near], dtype=np.int64)
     known = dict(scored(dense)) | dict(zip(alone.tolist(), cosines(alone).tolist(), strict=True))
-    assert both.mapping() == known
+    assert both.cosines is not None
+    assert dict(zip(both.rows.tolist(), both.cosines.tolist(), strict=True)) == known
     fused, how = both.best("hybrid", method, weight, limit)
     assert fused == fuse(method, scored(dense), scored(sparse), known, limit, weight)
     assert how.low == min(known.values(), default=None)
