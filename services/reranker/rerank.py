@@ -27,19 +27,28 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score of the candidate at ``index``; ``matches`` where they were asked for."""
+    """The score of the candidate at ``index``: from 0 to 1, and ``raw`` as the scorer gave it.
+
+    ``matches`` where they were asked for; ``spans`` are the raw scores of the candidate's spans.
+    """
 
     index: int
     score: float
     matches: Sequence[Match] | None = None
+    raw: float = 0.0
+    spans: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The candidates' scores, best first, and the name of the scorer that gave them."""
+    """The candidates' scores, best first, and the name of the scorer that gave them.
+
+    ``scorer`` is empty where none could: the order is the one given. ``degraded`` names those that failed before.
+    """
 
     scores: Sequence[Score]
     scorer: str
+    degraded: Sequence[str] = ()
 
 
 class Reranker:

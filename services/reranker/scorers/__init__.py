@@ -13,19 +13,28 @@ from services.reranker.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A passage to score, with what the search that found it thought of it (None: that half did not find it)."""
+    """A passage to score, with what the search that found it thought of it (None: that half did not find it).
+
+    ``fused`` is what the search ordered by; ``spans`` are pieces [start, end) of the text to be scored as well.
+    """
 
     text: str
     dense_score: float | None = None
     sparse_score: float | None = None
+    fused: float | None = None
+    spans: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """How common the query's word pieces are: ``frequencies`` maps a piece's id to the passages that hold it."""
+    """How common the query's word pieces are: ``frequencies`` maps a piece's id to the passages that hold it.
+
+    ``fingerprint`` is of the embedder whose pieces these are; empty where the caller did not say.
+    """
 
     passages: int
     frequencies: Mapping[int, int]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
