@@ -17,7 +17,8 @@ from ragline.encoder import Encoder
 from ragline.errors import Unavailable
 from ragline.token_vectors import PackedTokens
 from services.reranker.scorers import Candidate, Match, Parts, Statistics
-from services.reranker.scorers import _maxsim as maxsim
+from services.reranker.scorers import _recipe as recipe
+from services.reranker.scorers._maxsim import similarities
 from services.reranker.scorers._token_vectors import Keeping, QueryTokens, TokenVectors
 
 RECIPE = 1  # raise this when the same input gets other scores than before
@@ -99,10 +100,10 @@ def combined(
     hybrid: float,
 ) -> npt.NDArray[np.float32]:
     """The recipe: MaxSim with weighted query tokens, plus the first stage's scores by the query's length."""
-    rarity = maxsim.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
-    scores = maxsim.maxsim(query.vectors, maxsim.weights(rarity, query.words), [packed.bits for packed in kept])
-    first = maxsim.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
-    return scores + np.float32(maxsim.hybrid_weight(len(query.ids), hybrid)) * first
+    rarity = recipe.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
+    scores = recipe.maxsim(query.vectors, recipe.weights(rarity, query.words), [packed.bits for packed in kept])
+    first = recipe.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
+    return scores + np.float32(recipe.hybrid_weight(len(query.ids), hybrid)) * first
 
 
 def matches(query: QueryTokens, packed: PackedTokens, offsets: npt.NDArray[np.int32]) -> list[Match]:
@@ -110,7 +111,7 @@ def matches(query: QueryTokens, packed: PackedTokens, offsets: npt.NDArray[np.in
     words = np.flatnonzero(query.words)
     if not len(words) or not len(packed.bits) or not offsets.any():
         return []
-    similar = maxsim.similarities(query.vectors[words], packed.bits)
+    similar = similarities(query.vectors[words], packed.bits)
     places = similar.argmax(axis=1)
     return [
         Match(

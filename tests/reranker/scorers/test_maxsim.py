@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.reranker.scorers import _maxsim as maxsim
+from services.reranker.scorers import _recipe as recipe
 
 DIMENSIONS = 24
 
@@ -43,7 +44,7 @@ def test_kernel_equals_the_naive_one(seed: int, pieces: int, lengths: list[int],
     query = unit(random.normal(size=(pieces, DIMENSIONS)).astype(np.float32))
     weight = random.uniform(0.1, 1.25, pieces).astype(np.float32)
     passages = [random.integers(0, 256, (length, DIMENSIONS // 8), dtype=np.uint8) for length in lengths]
-    scores = maxsim.maxsim(query, weight, passages)
+    scores = recipe.maxsim(query, weight, passages)
     assert scores == pytest.approx([naive(query, weight, passage) for passage in passages], abs=1e-5)
     assert maxsim.best(query, passages, block) == pytest.approx(maxsim.best(query, passages, 10_000), abs=1e-6)
 
@@ -69,24 +70,24 @@ def test_dimensions_need_not_fill_the_last_byte() -> None:
 
 
 def test_weights_by_hand() -> None:
-    rarity = maxsim.idf([7, 8, 9], 100, {7: 99, 8: 1})
+    rarity = recipe.idf([7, 8, 9], 100, {7: 99, 8: 1})
     assert rarity == pytest.approx([math.log(2), math.log(51), math.log(101)], abs=1e-6)
-    weight = maxsim.weights(rarity, np.array([True, True, False]))
+    weight = recipe.weights(rarity, np.array([True, True, False]))
     assert weight == pytest.approx([math.log(2) / math.log(51) + 0.25, 1.25, 0.0], abs=1e-6)
 
 
 @pytest.mark.parametrize("rarity", [None, np.zeros(3, np.float32)])
 def test_weights_without_statistics_are_equal(rarity: maxsim.Floats | None) -> None:
-    assert maxsim.weights(rarity, np.array([True, False, True])).tolist() == [1.0, 0.0, 1.0]
+    assert recipe.weights(rarity, np.array([True, False, True])).tolist() == [1.0, 0.0, 1.0]
 
 
 def test_punctuation_counts_where_there_is_nothing_else() -> None:
-    assert maxsim.weights(maxsim.idf([1, 2], 10, {}), np.array([False, False])).tolist() == [1.0, 1.0]
-    assert maxsim.weights(None, np.zeros(0, np.bool_)).tolist() == []
+    assert recipe.weights(recipe.idf([1, 2], 10, {}), np.array([False, False])).tolist() == [1.0, 1.0]
+    assert recipe.weights(None, np.zeros(0, np.bool_)).tolist() == []
 
 
 def test_fused_by_hand() -> None:
-    scores = maxsim.fused([0.5, 0.3, None, 0.4], [None, 8.0, 4.0, -1.0])
+    scores = recipe.fused([0.5, 0.3, None, 0.4], [None, 8.0, 4.0, -1.0])
     assert scores == pytest.approx([0.5, 0.5, 0.25, 0.25], abs=1e-6)
 
 
@@ -103,9 +104,9 @@ def test_fused_by_hand() -> None:
 def test_fused_where_a_half_says_nothing(
     dense: list[float | None], sparse: list[float | None], expected: list[float]
 ) -> None:
-    assert maxsim.fused(dense, sparse).tolist() == pytest.approx(expected)
+    assert recipe.fused(dense, sparse).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("pieces", "weight"), [(0, 0.1), (3, 0.1), (12, 0.1), (24, 0.2), (48, 0.4), (200, 0.4)])
 def test_hybrid_weight(pieces: int, weight: float) -> None:
-    assert maxsim.hybrid_weight(pieces) == pytest.approx(weight)
+    assert recipe.hybrid_weight(pieces) == pytest.approx(weight)
