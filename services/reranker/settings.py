@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
+from services.reranker.scorers._calibration import Logistic
 
 
 class Choice(BaseModel):
@@ -39,6 +40,10 @@ class Settings(settings.Settings):
         default={},
         description="more scorers that a request may choose, as JSON: names, or name to "
         '{"scorer": …, "options": {…}}',
+    )
+    calibration: dict[str, Logistic] = Field(
+        default={},
+        description='what makes a chance of a scorer\'s raw score, as JSON: its name to {"slope": …, "middle": …}',
     )
     cache_url: str = Field(
         "", description="cache of the passages' token vectors, shared with preprocess; empty: a file in data_dir"

@@ -18,6 +18,7 @@ from ragline.errors import Unavailable
 from ragline.token_vectors import PackedTokens
 from services.reranker.scorers import Candidate, Match, Parts, Statistics
 from services.reranker.scorers import _recipe as recipe
+from services.reranker.scorers._calibration import Logistic
 from services.reranker.scorers._maxsim import similarities
 from services.reranker.scorers._token_vectors import Keeping, QueryTokens, TokenVectors
 
@@ -51,6 +52,7 @@ class LateInteraction:
     """Scores are weighted mean cosines, from -1 to 1, plus at most four times ``hybrid``."""
 
     name = "late_interaction"
+    calibration = Logistic(slope=12.0, middle=0.55)
 
     def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
         self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {hybrid}"

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from services.reranker.pool import Pool
 from services.reranker.scorers import Candidate, Parts, Statistics
+from services.reranker.scorers._calibration import Logistic
 
 # Scripts written without spaces: each character is a word, and neighbours count as phrases.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -46,6 +47,7 @@ class Overlap:
     """
 
     name = "overlap"
+    calibration = Logistic(slope=6.0, middle=0.6)
 
     def __init__(self, pool: Pool, k1: float, b: float, phrases: float) -> None:
         self.pool = pool
