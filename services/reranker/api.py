@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.http import StrictBody
-from services.reranker.rerank import Ranking, Reranker
+from services.reranker.rerank import Ranking, Reranker, Score
 from services.reranker.scorers import Candidate
 
 
@@ -22,7 +23,12 @@ class RerankBody(StrictBody):
                     "query": "How is a lost message retried?",
                     "passages": ["Lost messages are sent again after a back-off.", "The office opens at nine."],
                     "top_n": 1,
-                }
+                },
+                {
+                    "query": "How is a lost message retried?",
+                    "passages": ["Lost messages are sent again after a back-off.", "The office opens at nine."],
+                    "min_score": 0.5,
+                },
             ]
         },
     )
@@ -30,6 +36,7 @@ class RerankBody(StrictBody):
     query: Annotated[str, Field(min_length=1, description="what the passages should answer")]
     passages: Annotated[list[str], Field(min_length=1, description="what to order; indexes count from 0")]
     top_n: Annotated[int | None, Field(ge=1, description="only the best so many; absent: all")] = None
+    min_score: Annotated[float | None, Field(ge=0, le=1, description="leave out what scores below this")] = None
     scorer: Annotated[str | None, Field(min_length=1, description="a loaded scorer; absent: the default")] = None
     explain: Annotated[bool, Field(description="say which words of each passage match, if the scorer can")] = False
 
@@ -45,10 +52,11 @@ class MatchBody(BaseModel):
 
 
 class ResultBody(BaseModel):
-    """A passage's place in the request and its score; ``matches`` only with ``explain``."""
+    """A passage's place in the request and its scores; ``matches`` only with ``explain``."""
 
     index: int
-    score: float
+    score: float = Field(description="0 to 1: the chance that the passage answers, by the scorer's calibration")
+    raw: float = Field(description="what the scorer itself said; the order is by this")
     matches: list[MatchBody] | None = None
 
 
@@ -56,11 +64,22 @@ class RankingBody(BaseModel):
     """The passages, best first."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"results": [{"index": 0, "score": 0.61}], "scorer": "late_interaction"}]}
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [{"index": 0, "score": 0.83, "raw": 0.61}],
+                    "scorer": "late_interaction",
+                    "degraded": [],
+                }
+            ]
+        }
     )
 
     results: list[ResultBody]
-    scorer: str
+    scorer: str = Field(description="whose scores they are; empty: nobody's, the order is the one given")
+    degraded: list[str] = Field(
+        description="scorers that were to answer before it and did not, in the order tried"
+    )
 
 
 def router(reranker: Reranker) -> APIRouter:
@@ -69,9 +88,12 @@ def router(reranker: Reranker) -> APIRouter:
 
     @routes.post("/rerank", response_model_exclude_none=True, summary="Order passages by a query")
     async def rerank(body: RerankBody) -> RankingBody:
-        """Score each passage for the query and return them best first; higher scores are better.
+        """Score each passage for the query and return them best first.
 
-        Scores of different scorers, and of different queries, are not to be compared.
+        ``score`` is calibrated: a chance from 0 to 1 that means about the same for every query and scorer, so a
+        threshold on it (``min_score``) outlives a change of the scorer. ``raw`` means something beside others of
+        the same query and scorer only. Where no scorer answered there are no scores to go by: ``scorer`` is empty,
+        the order is the one given, and nothing is left out.
         """
         ranking = await reranker.rerank(
             body.query,
@@ -80,30 +102,21 @@ def router(reranker: Reranker) -> APIRouter:
             scorer=body.scorer,
             explain=body.explain,
         )
-        return answer(ranking)
+        return answer(ranking, body.min_score or 0.0)
 
     return routes
 
 
-def answer(ranking: Ranking) -> RankingBody:
-    """The ranking as the wire has it."""
+def answer(ranking: Ranking, min_score: float) -> RankingBody:
+    """The ranking as the wire has it, without what a scorer gave less than ``min_score``."""
     results = [
-        ResultBody(
-            index=each.index,
-            score=each.score,
-            matches=None
-            if each.matches is None
-            else [
-                MatchBody(
-                    start=match.start,
-                    end=match.end,
-                    query_start=match.query_start,
-                    query_end=match.query_end,
-                    similarity=match.similarity,
-                )
-                for match in each.matches
-            ],
-        )
+        ResultBody(index=each.index, score=each.score, raw=each.raw, matches=matches(each))
         for each in ranking.scores
+        if each.score >= min_score or not ranking.scorer
     ]
-    return RankingBody(results=results, scorer=ranking.scorer)
+    return RankingBody(results=results, scorer=ranking.scorer, degraded=list(ranking.degraded))
+
+
+def matches(score: Score) -> list[MatchBody] | None:
+    """A passage's matches; None where they were not asked for."""
+    return None if score.matches is None else [MatchBody(**asdict(match)) for match in score.matches]

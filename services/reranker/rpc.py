@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import grpc
 
 from ragline.errors import InvalidRequest
 from ragline.v1 import passage_pb2, reranker_pb2, reranker_pb2_grpc
-from services.reranker.rerank import Reranker
+from services.reranker.rerank import Reranker, Score
 from services.reranker.scorers import Candidate, Statistics
 
 NAME: str = reranker_pb2.DESCRIPTOR.services_by_name["Reranker"].full_name
@@ -27,15 +29,24 @@ class RerankerRpc(reranker_pb2_grpc.RerankerServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> reranker_pb2.RerankResponse:
         """The scores of the candidates, best first; none for none."""
-        ranking = await self.reranker.rerank(
+        rerank = partial(
+            self.reranker.rerank,
             request.query,
-            [candidate(each) for each in request.candidates],
+            [candidate(each, index) for index, each in enumerate(request.candidates)],
             top_n=request.top_n or None,
             statistics=statistics(request.statistics) if request.HasField("statistics") else None,
             scorer=request.scorer or None,
         )
-        scores = [reranker_pb2.RerankScore(index=each.index, score=each.score) for each in ranking.scores]
-        return reranker_pb2.RerankResponse(scores=scores, scorer=ranking.scorer)
+        try:
+            ranking = await rerank(explain=request.explain)
+        except InvalidRequest as error:
+            # Services pass on that an answer is to be explained, whatever the scorer; so it is a wish here.
+            if not request.explain or not any(each.get("field") == "explain" for each in error.errors):
+                raise
+            ranking = await rerank(explain=False)
+        return reranker_pb2.RerankResponse(
+            scores=[score(each) for each in ranking.scores], scorer=ranking.scorer, degraded=ranking.degraded
+        )
 
 
 def add(reranker: Reranker) -> Callable[[grpc.aio.Server], Sequence[str]]:
@@ -48,12 +59,36 @@ def add(reranker: Reranker) -> Callable[[grpc.aio.Server], Sequence[str]]:
     return register
 
 
-def candidate(message: reranker_pb2.Candidate) -> Candidate:
-    """A candidate with its scores, None where the search did not give one."""
+def candidate(message: reranker_pb2.Candidate, index: int) -> Candidate:
+    """A candidate with its scores, None where the search did not give one, and the spans asked for."""
     return Candidate(
         text=message.text,
         dense_score=message.dense_score if message.HasField("dense_score") else None,
         sparse_score=message.sparse_score if message.HasField("sparse_score") else None,
+        fused=message.fused_score if message.HasField("fused_score") else None,
+        spans=spans(message, index),
+    )
+
+
+def spans(message: reranker_pb2.Candidate, index: int) -> tuple[tuple[int, int], ...]:
+    """The pairs of offsets; raises InvalidRequest for those that are no pieces of the text."""
+    pairs = tuple(zip(message.spans[::2], message.spans[1::2], strict=False))
+    if 2 * len(pairs) != len(message.spans) or any(not a <= b <= len(message.text) for a, b in pairs):
+        raise InvalidRequest(
+            f"candidates[{index}].spans must be pairs (start, end) within the text.",
+            field=f"candidates[{index}].spans",
+        )
+    return pairs
+
+
+def score(made: Score) -> reranker_pb2.RerankScore:
+    """A candidate's scores, with its matches where they were asked for."""
+    return reranker_pb2.RerankScore(
+        index=made.index,
+        score=made.score,
+        raw=made.raw,
+        matches=[reranker_pb2.Match(**asdict(match)) for match in made.matches or ()],
+        spans=made.spans,
     )
 
 
@@ -64,4 +99,4 @@ def statistics(message: passage_pb2.Statistics) -> Statistics | None:
     if not message.passages:
         return None
     pairs = zip(message.token_ids, message.passage_frequencies, strict=True)
-    return Statistics(passages=message.passages, frequencies=dict(pairs))
+    return Statistics(passages=message.passages, frequencies=dict(pairs), fingerprint=message.fingerprint)

@@ -31,16 +31,27 @@ async def test_best_first(client: httpx.AsyncClient, path: str) -> None:
     response = await client.post(path, json={"query": QUERY, "passages": PASSAGES})
     assert response.status_code == 200
     body = response.json()
-    assert set(body) == {"results", "scorer"}
+    assert set(body) == {"results", "scorer", "degraded"}
     assert [result["index"] for result in body["results"]] == [1, 2, 0]
-    assert all(set(result) == {"index", "score"} for result in body["results"])
-    assert body["scorer"] == "overlap"
+    assert all(set(result) == {"index", "score", "raw"} for result in body["results"])
+    assert all(0 <= result["score"] <= 1 for result in body["results"])
+    assert (body["scorer"], body["degraded"]) == ("overlap", [])
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (3, 3), (100, 3), (None, 3)])
 async def test_top_n(client: httpx.AsyncClient, top_n: int | None, count: int) -> None:
     response = await client.post("/rerank", json={"query": QUERY, "passages": PASSAGES, "top_n": top_n})
     assert len(response.json()["results"]) == count
+
+
+async def test_what_scores_too_little_is_left_out(client: httpx.AsyncClient) -> None:
+    body = {"query": QUERY, "passages": PASSAGES}
+    scores = [result["score"] for result in (await client.post("/rerank", json=body)).json()["results"]]
+    for least, count in ((0.0, 3), (scores[1], 2), (min(1.0, scores[0] + 1e-6), 0)):
+        answer = (await client.post("/rerank", json={**body, "min_score": least})).json()
+        assert [result["score"] for result in answer["results"]] == scores[:count]
+    both = (await client.post("/rerank", json={**body, "min_score": scores[1], "top_n": 1})).json()
+    assert [result["index"] for result in both["results"]] == [1]
 
 
 async def test_a_scorer_may_be_chosen(client: httpx.AsyncClient) -> None:
@@ -66,6 +77,9 @@ async def test_a_scorer_may_be_chosen(client: httpx.AsyncClient) -> None:
         ({"query": QUERY, "passages": PASSAGES, "top_n": "two"}, 400, "top_n"),
         ({"query": QUERY, "passages": PASSAGES, "top_n": 1.5}, 400, "top_n"),
         ({"query": QUERY, "passages": PASSAGES, "top_n": True}, 400, "top_n"),
+        ({"query": QUERY, "passages": PASSAGES, "min_score": -0.1}, 400, "min_score"),
+        ({"query": QUERY, "passages": PASSAGES, "min_score": 1.1}, 400, "min_score"),
+        ({"query": QUERY, "passages": PASSAGES, "min_score": "high"}, 400, "min_score"),
         ({"query": QUERY, "passages": PASSAGES, "scorer": "nothing"}, 400, "scorer"),
         ({"query": QUERY, "passages": PASSAGES, "scorer": ""}, 400, "scorer"),
         ({"query": QUERY, "passages": PASSAGES, "explain": True}, 400, "explain"),
@@ -101,6 +115,6 @@ async def test_odd_characters_do_no_harm(client: httpx.AsyncClient) -> None:
 
 async def test_openapi_has_examples(client: httpx.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
-    example = schema["components"]["schemas"]["RerankBody"]["examples"][0]
-    assert (await client.post("/rerank", json=example)).status_code == 200
+    for example in schema["components"]["schemas"]["RerankBody"]["examples"]:
+        assert (await client.post("/rerank", json=example)).status_code == 200
     assert schema["paths"]["/rerank"]["post"]["summary"]

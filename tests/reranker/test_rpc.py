@@ -55,7 +55,7 @@ def request(count: int = 3, **fields: Any) -> reranker_pb2.RerankRequest:
 
 async def test_round_trip(stub: reranker_pb2_grpc.RerankerAsyncStub) -> None:
     response = await grpc_client.call(stub.Rerank, request(), timeout_s=5)
-    assert [(each.index, each.score) for each in response.scores] == [(2, 0.5), (1, 0.25), (0, 0.0)]
+    assert [each.index for each in response.scores] == [2, 1, 0]
     assert response.scorer == "noting"
 
 
@@ -75,13 +75,13 @@ async def test_nothing_for_nothing(stub: reranker_pb2_grpc.RerankerAsyncStub) ->
 
 
 async def test_scores_and_statistics_arrive(stub: reranker_pb2_grpc.RerankerAsyncStub, noting: Noting) -> None:
-    statistics = passage_pb2.Statistics(passages=10, token_ids=[5, 7], passage_frequencies=[1, 0])
-    sent = request(0, statistics=statistics)
-    sent.candidates.add(text="a", sparse_score=2.0)
+    counts = passage_pb2.Statistics(passages=10, token_ids=[5, 7], passage_frequencies=[1, 0], fingerprint="words")
+    sent = request(0, statistics=counts)
+    sent.candidates.add(text="a", sparse_score=2.0, fused_score=0.5)
     sent.candidates.add(text="b", dense_score=0.0)
     await grpc_client.call(stub.Rerank, sent, timeout_s=5)
-    assert list(noting.passages) == [Candidate("a", None, 2.0), Candidate("b", 0.0, None)]
-    assert noting.statistics == Statistics(10, {5: 1, 7: 0})
+    assert list(noting.passages) == [Candidate("a", None, 2.0, 0.5), Candidate("b", 0.0, None)]
+    assert noting.statistics == Statistics(10, {5: 1, 7: 0}, "words")
 
 
 @pytest.mark.parametrize("statistics", [None, passage_pb2.Statistics()])
@@ -104,3 +104,15 @@ async def test_errors_are_the_ones_that_were_raised(stub: reranker_pb2_grpc.Rera
     crooked = request(statistics=passage_pb2.Statistics(passages=1, token_ids=[1]))
     with pytest.raises(InvalidRequest, match="one passage frequency a token id"):
         await grpc_client.call(stub.Rerank, crooked, timeout_s=5)
+    for bad in ([1], [0, 7], [3, 2]):
+        sent = request(1)
+        sent.candidates[0].spans.extend(bad)
+        with pytest.raises(InvalidRequest) as caught:
+            await grpc_client.call(stub.Rerank, sent, timeout_s=5)
+        assert caught.value.errors[0]["field"] == "candidates[0].spans"
+
+
+async def test_to_explain_is_a_wish(stub: reranker_pb2_grpc.RerankerAsyncStub) -> None:
+    response = await grpc_client.call(stub.Rerank, request(explain=True), timeout_s=5)
+    assert [each.index for each in response.scores] == [2, 1, 0]
+    assert not any(each.matches for each in response.scores)
