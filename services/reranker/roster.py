@@ -169,7 +169,7 @@ async def close(scorer: Scorer) -> None:
             await hook(scorer, "close")()
     except (RaglineError, TimeoutError) as error:
         log.warning("scorer did not close", scorer=scorer.name, error=str(error) or "it took too long")
-    except Exception:  # noqa: BLE001 - anybody's scorer; the others are to be closed as well
+    except Exception:  # anybody's scorer; the others are to be closed as well
         log.exception("scorer did not close", scorer=scorer.name)
 
 
