@@ -11,6 +11,7 @@ import typer
 
 from bench import embed, generate, ingest, nginx
 from bench.report import table
+from bench.reranking import run as reranking
 from bench.retrieval import making
 from bench.retrieval import run as retrieval
 from bench.retrieval.measuring import Plan
@@ -41,7 +42,19 @@ def everything(context: typer.Context) -> None:
     with tempfile.TemporaryDirectory() as data:
         rows += ingest.measure(Encoder.open(folder, threads=threads.available()), Path(data))
     with tempfile.TemporaryDirectory() as data:
+        rows += reranking.measure(folder, Path(data))
+    with tempfile.TemporaryDirectory() as data:
         rows += retrieval.quick(Path(data))
+    print(f"\n{threads.available()} cores\n\n{table(rows)}")
+    sys.exit(any(row.holds is False for row in rows))
+
+
+@app.command("reranker")
+def rerankings() -> None:
+    """Reranking beside PyTorch's cross-encoder, and what keeping token vectors costs."""
+    folder = ModelStore(load(Settings).models_dir).path("all-MiniLM-L6-v2")
+    with tempfile.TemporaryDirectory() as data:
+        rows = reranking.measure(folder, Path(data))
     print(f"\n{threads.available()} cores\n\n{table(rows)}")
     sys.exit(any(row.holds is False for row in rows))
 
