@@ -39,6 +39,7 @@ WEIGHTED: dict[str, JsonValue] = {
     "fusion": "weighted",
     "dense_weight": 0.3,
     "rerank": True,
+    "scorer": "late_interaction",
 }
 
 
@@ -57,6 +58,10 @@ class RetrieveBody(StrictBody):
     ] = "hybrid"
     filter: Annotated[dict[str, Any] | None, Field(description="see docs/how-to/filter.md")] = None
     rerank: Annotated[bool, Field(description="let the reranker order the best passages")] = False
+    scorer: Annotated[
+        str | None,
+        Field(min_length=1, max_length=100, description="with rerank: one that the reranker has loaded"),
+    ] = None
     fusion: Annotated[
         Literal["weighted", "rrf"] | None,
         Field(description="how two rankings become one; RETRIEVER_FUSION if null"),
@@ -77,6 +82,18 @@ class RetrieveBody(StrictBody):
     explain: Annotated[bool, Field(description="tell why each passage is where it is")] = False
 
 
+class MatchBody(BaseModel):
+    """``text[start:end]`` of the passage is most like these words of the query; offsets count code points."""
+
+    query: str
+    query_start: int
+    query_end: int
+    text: str
+    start: int | None = Field(description="null where it is a word of the title or section above the text")
+    end: int | None
+    similarity: float = Field(description="cosine")
+
+
 class ExplainBody(BaseModel):
     """What each stage said of a passage; null where it did not act or did not return it."""
 
@@ -91,7 +108,12 @@ class ExplainBody(BaseModel):
     sparse_normalised: float | None = Field(description="0 to 1 of the query's best")
     fused_score: float
     fused_rank: int
-    rerank_score: float | None
+    rerank_score: float | None = Field(
+        description="0 to 1: the chance that it answers, by the scorer's calibration"
+    )
+    rerank_raw: float | None = Field(description="what the scorer itself said; the reranker's order is by this")
+    scorer: str | None = Field(description="whose scores they are")
+    matches: list[MatchBody] = Field(description="with rerank, by a scorer that can say: which words match")
     diversity_score: float | None = Field(description="the maximal marginal relevance that it was chosen with")
     duplicates: list[str] = Field(description="passages that were left out for it")
     neighbours: list[str] = Field(description="passages that its text was widened with")
@@ -125,7 +147,9 @@ class RetrieveAnswer(BaseModel):
     results: list[dict[str, Any]] | None = Field(None, description="with queries: {passages, generation} each")
     generation: int = Field(description="of the collection: grows with each change")
     timings_ms: dict[str, float]
-    degraded: list[str] = Field(description="what could not be used: dense, sparse, rerank")
+    degraded: list[str] = Field(
+        description="what could not be used: dense, sparse, rerank; rerank:NAME where another scorer stood in"
+    )
 
 
 def router(search: Search, limits: Limits) -> APIRouter:
@@ -136,10 +160,15 @@ def router(search: Search, limits: Limits) -> APIRouter:
     async def retrieve(body: RetrieveBody) -> Response:
         """Search a collection by meaning and by words at once.
 
-        Scores order the passages of one query; those of different queries or modes are not to be compared.
+        Scores order the passages of one query; those of different queries or modes are not to be compared. With
+        ``rerank`` a score is a chance from 0 to 1, which means about the same for every query and scorer.
         """
-        found = await search(request(body, limits))
-        results = [shown(result, found, explain=body.explain) for result in found.results]
+        asked = request(body, limits)
+        found = await search(asked)
+        results = [
+            shown(result, found, query if body.explain else None)
+            for query, result in zip(asked.queries, found.results, strict=True)
+        ]
         common = {"generation": found.generation, "timings_ms": rounded(found), "degraded": found.degraded}
         answer = results[0] | common if body.queries is None else {"results": results, **common}
         return Response(orjson.dumps(answer), media_type="application/json")
@@ -148,9 +177,11 @@ def router(search: Search, limits: Limits) -> APIRouter:
 
 
 def request(body: RetrieveBody, limits: Limits) -> Request:
-    """What the use case is asked; raises InvalidRequest unless there is either a query or queries."""
+    """What the use case is asked; raises InvalidRequest for what does not go together."""
     if (body.query is None) == (body.queries is None):
         raise InvalidRequest("Give either query or queries.", field="query" if body.query is None else "queries")
+    if body.scorer and not body.rerank:
+        raise InvalidRequest("scorer says who reranks; send rerank as well, or leave it out.", field="scorer")
     queries = [body.query] if body.query is not None else body.queries or []
     return Request(
         key=key(DEFAULT_TENANT, body.collection),
@@ -158,6 +189,8 @@ def request(body: RetrieveBody, limits: Limits) -> Request:
         top_k=limits.top_k(body.top_k),
         filter=filters.checked(body.filter, max_terms=limits.max_filter_terms),
         rerank=body.rerank,
+        scorer=body.scorer,
+        explain=body.explain,
         **wishes.checked(
             {
                 "mode": body.mode,
@@ -172,11 +205,11 @@ def request(body: RetrieveBody, limits: Limits) -> Request:
     )
 
 
-def shown(result: Result, found: Found, *, explain: bool) -> dict[str, Any]:
-    """One query's passages as JSON has them."""
+def shown(result: Result, found: Found, query: str | None) -> dict[str, Any]:
+    """One query's passages as JSON has them, explained where the query is given."""
     return {
         "passages": [
-            passage(hit) | ({"explain": explanation(hit, result.how, place)} if explain else {})
+            passage(hit) | ({} if query is None else {"explain": explanation(query, hit, result.how, place)})
             for place, hit in enumerate(result.hits, 1)
         ],
         "generation": found.generation,

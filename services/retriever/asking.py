@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ragline.v1.passage_pb2 import Passage, Statistics
-from ragline.v1.reranker_pb2 import Candidate
+from ragline.v1.reranker_pb2 import Candidate, RerankResponse, RerankScore
 from services.retriever.filters import Filter
 from services.retriever.fusion import Fused
 from services.retriever.stores import Key, Vectors
@@ -20,7 +20,8 @@ class Request:
     ``mode`` is hybrid, dense, sparse or auto; ``fusion`` (weighted or rrf) and ``dense_weight`` (0 to 1) are the
     settings' where None. ``diversity`` is 0 (the best first) to 1 (as unlike each other as can be),
     ``neighbours`` the passages before and after each hit to widen it with; ``collapse`` shows one of those that
-    say nearly the same. ``wait_for`` is a generation: no earlier one is searched.
+    say nearly the same. ``wait_for`` is a generation: no earlier one is searched. ``scorer`` is one of those that
+    the reranker has loaded, its default where None; ``explain`` asks it which words of each passage match.
     """
 
     key: Key
@@ -35,6 +36,8 @@ class Request:
     neighbours: int = 0
     collapse: bool = False
     wait_for: int = 0
+    scorer: str | None = None
+    explain: bool = False
 
 
 class How(NamedTuple):
@@ -54,7 +57,9 @@ class How(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found; ``score`` is the reranker's if it was asked, else the fused one.
+    """A passage found; ``score`` is the reranker's if it was asked, from 0 to 1, else the fused one.
+
+    ``reranked`` is what the reranker said of it, ``scorer`` who that was.
 
     ``own`` is where the passage itself begins and ends in the text of a widened one; ``joined`` are the ids of
     its neighbours in it. ``diversity_score`` is what decided its place where unlike passages were asked for,
@@ -65,7 +70,8 @@ class Hit:
     score: float
     fused: Fused
     place: int = 0
-    rerank_score: float | None = None
+    reranked: RerankScore | None = None
+    scorer: str = ""
     duplicates: tuple[str, ...] = ()
     diversity_score: float | None = None
     own: tuple[int, int] | None = None
@@ -112,9 +118,15 @@ class Reranker(Protocol):
     """Scores candidates again."""
 
     async def rerank(
-        self, query: str, candidates: Sequence[Candidate], statistics: Statistics | None
-    ) -> list[tuple[int, float]]:
-        """Index and score of the candidates, best first; raises what the other side raised."""
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        statistics: Statistics | None,
+        scorer: str | None,
+        *,
+        explain: bool,
+    ) -> RerankResponse:
+        """The scores of the candidates, best first, each once; raises what the other side raised."""
         ...
 
 

@@ -12,7 +12,7 @@ from ragline.grpc_client import call
 from ragline.v1.passage_pb2 import Statistics
 from ragline.v1.preprocess_pb2 import EmbedRequest
 from ragline.v1.preprocess_pb2_grpc import PreprocessStub
-from ragline.v1.reranker_pb2 import Candidate, RerankRequest
+from ragline.v1.reranker_pb2 import Candidate, RerankRequest, RerankResponse
 from ragline.v1.reranker_pb2_grpc import RerankerStub
 from services.retriever.asking import Embedded
 
@@ -45,12 +45,19 @@ class RerankerClient:
         self.timeout_s = timeout_s
 
     async def rerank(
-        self, query: str, candidates: Sequence[Candidate], statistics: Statistics | None
-    ) -> list[tuple[int, float]]:
-        """Index and score, best first; raises Internal for an index that was not sent."""
-        request = RerankRequest(query=query, candidates=candidates, statistics=statistics)
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        statistics: Statistics | None,
+        scorer: str | None,
+        *,
+        explain: bool,
+    ) -> RerankResponse:
+        """The scores, best first; raises Internal for an index that was not sent."""
+        request = RerankRequest(
+            query=query, candidates=candidates, statistics=statistics, scorer=scorer or "", explain=explain
+        )
         answer = await call(self.stub.Rerank, request, timeout_s=self.timeout_s)
-        scores = [(score.index, score.score) for score in answer.scores]
-        if sorted(index for index, _ in scores) != list(range(len(candidates))):
+        if sorted(score.index for score in answer.scores) != list(range(len(candidates))):
             raise Internal("The reranker did not score each candidate once.")
-        return scores
+        return answer

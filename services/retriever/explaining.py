@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ragline.highlights import highlights
 from services.retriever.asking import Hit, How
 
 
-def explanation(hit: Hit, how: How | None, place: int) -> dict[str, Any]:
+def explanation(query: str, hit: Hit, how: How | None, place: int) -> dict[str, Any]:
     """What ``explain`` tells of the hit at ``place``, from 1; JSON types only, null where a stage did not act."""
-    fused = hit.fused
+    fused, reranked = hit.fused, hit.reranked
     return {
         "mode": how and how.mode,
         "fusion": how and how.method,
@@ -22,7 +23,10 @@ def explanation(hit: Hit, how: How | None, place: int) -> dict[str, Any]:
         "sparse_normalised": None if how is None else scaled(fused.sparse_score, 0.0, how.best),
         "fused_score": fused.score,
         "fused_rank": hit.place,
-        "rerank_score": hit.rerank_score,
+        "rerank_score": reranked and reranked.score,
+        "rerank_raw": reranked and reranked.raw,
+        "scorer": hit.scorer or None,
+        "matches": highlights(query, hit.passage, reranked.matches if reranked else (), hit.own),
         "diversity_score": hit.diversity_score,
         "duplicates": list(hit.duplicates),
         "neighbours": list(hit.joined),
@@ -47,8 +51,8 @@ def why(hit: Hit, how: How | None, place: int) -> str:
     ]
     fusion = "" if how is None or how.method == "single" else f" by {how.method} fusion"
     parts = [f"rank {hit.place}{fusion} ({', '.join(sides)})"]
-    if hit.rerank_score is not None:
-        parts.insert(0, f"the reranker gave it {hit.rerank_score:.4g}")
+    if hit.reranked is not None:
+        parts.insert(0, f"the reranker's {hit.scorer} gave it {hit.reranked.score:.4g}")
     if hit.diversity_score is not None:
         parts.insert(0, f"maximal marginal relevance chose it with {hit.diversity_score:.4g}")
     if hit.duplicates:

@@ -225,7 +225,12 @@ class Finding:
             return None
         ids = list(self.embedded.token_ids[i])
         counts = self.view.frequencies(ids)
-        return Statistics(passages=self.view.passages, token_ids=ids, passage_frequencies=counts)
+        return Statistics(
+            passages=self.view.passages,
+            token_ids=ids,
+            passage_frequencies=counts,
+            fingerprint=self.view.fingerprint,
+        )
 
 
 def matches(view: View, queries: Sequence[str], depth: int, allowed: Allowed | None) -> list[Ranking]:

@@ -17,7 +17,7 @@ from services.retriever.fusion import Fused
 from services.retriever.stores import View
 
 PREFIX = "retrieval:"
-FORMAT = 2  # of what is kept; grows when that changes
+FORMAT = 3  # of what is kept; grows when that changes
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def packed(found: Found) -> bytes:
     return orjson.dumps(
         [
             [list(one) for one in found.fused],
-            counts and [counts.passages, list(counts.token_ids), list(counts.passage_frequencies)],
+            counts
+            and [counts.passages, list(counts.token_ids), list(counts.passage_frequencies), counts.fingerprint],
             found.how and list(found.how),
         ]
     )
@@ -111,6 +112,8 @@ def unpacked(value: bytes) -> Found:
     fused, counts, how = orjson.loads(value)
     statistics = None
     if counts is not None:
-        passages, token_ids, frequencies = counts
-        statistics = Statistics(passages=passages, token_ids=token_ids, passage_frequencies=frequencies)
+        passages, token_ids, frequencies, fingerprint = counts
+        statistics = Statistics(
+            passages=passages, token_ids=token_ids, passage_frequencies=frequencies, fingerprint=fingerprint
+        )
     return Found([Fused(*one) for one in fused], statistics, how and How(*how))

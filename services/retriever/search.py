@@ -15,6 +15,7 @@ import structlog
 
 from ragline.errors import Overloaded
 from ragline.spans import embedded_text
+from ragline.v1.passage_pb2 import Statistics
 from ragline.v1.reranker_pb2 import Candidate
 from services.retriever.asking import Embedder, Hit, Options, Request, Reranker, Response, Result
 from services.retriever.clock import Clock
@@ -163,25 +164,41 @@ class Run:
         for query, result in zip(self.queries, results, strict=True):
             hits = result.hits
             if hits and "rerank" not in self.degraded:
-                try:
-                    scores = await self.search.reranker.rerank(query, candidates(hits), result.statistics)
-                    hits = [replace(hits[i], score=score, rerank_score=score) for i, score in scores]
-                except AWAY as error:
-                    log.warning("search goes on without a part", part="rerank", why=error.detail)
-                    self.degraded.append("rerank")
+                hits = await self.scored(query, hits, result.statistics)
             if self.request.diversity or self.request.neighbours:
                 hits = await self.search.compute(self.shaping.finished, hits)
             ordered.append(replace(result, hits=hits[: self.request.top_k]))
         return ordered
 
+    async def scored(self, query: str, hits: Sequence[Hit], statistics: Statistics | None) -> Sequence[Hit]:
+        """The hits with the reranker's scores and in its order; as they were where no scorer answered."""
+        wanted = self.request
+        try:
+            answer = await self.search.reranker.rerank(
+                query, candidates(hits), statistics, wanted.scorer, explain=wanted.explain
+            )
+        except AWAY as error:
+            log.warning("search goes on without a part", part="rerank", why=error.detail)
+            self.degraded.append("rerank")
+            return hits
+        missing = [f"rerank:{name}" for name in answer.degraded] if answer.scorer else ["rerank"]
+        self.degraded += [part for part in missing if part not in self.degraded]
+        if not answer.scorer:
+            return hits
+        return [
+            replace(hits[each.index], score=each.score, reranked=each, scorer=answer.scorer)
+            for each in answer.scores
+        ]
+
 
 def candidates(hits: Sequence[Hit]) -> list[Candidate]:
-    """What the reranker reads of each hit: exactly the text that was embedded, and both scores."""
+    """What the reranker reads of each hit: exactly the text that was embedded, and the search's scores."""
     return [
         Candidate(
             text=embedded_text(hit.passage.title, hit.passage.section, hit.passage.text),
             dense_score=hit.fused.dense_score,
             sparse_score=hit.fused.sparse_score,
+            fused_score=hit.fused.score,
         )
         for hit in hits
     ]

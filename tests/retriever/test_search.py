@@ -108,10 +108,10 @@ async def test_reranking_orders_by_the_rerankers_scores(store: EmbeddedStore, ma
     hits = found.results[0].hits
     assert len(hits) == 2
     assert hits[0].passage.text == LIBRARY["harbour"][1]
-    assert [hit.rerank_score for hit in hits] == [hit.score for hit in hits]
+    assert [hit.reranked.score for hit in hits if hit.reranked] == [hit.score for hit in hits]
     assert found.degraded == []
     assert "rerank" in found.timings_ms
-    assert all(hit.rerank_score is None for hit in plain.results[0].hits)
+    assert all(hit.reranked is None for hit in plain.results[0].hits)
 
 
 async def test_without_a_reranker_the_fused_order_stands(store: EmbeddedStore, make: Make) -> None:

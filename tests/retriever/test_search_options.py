@@ -107,7 +107,7 @@ async def test_unlike_passages_are_chosen(store: EmbeddedStore, search: Search, 
     alike, unlike = ({hit.passage.text[:10] for hit in found.results[0].hits} for found in (close, varied))
     assert len(alike) < len(unlike)
     assert all(hit.diversity_score is not None for hit in varied.results[0].hits)
-    assert all((hit.rerank_score is not None) == rerank for hit in varied.results[0].hits)
+    assert all((hit.reranked is not None) == rerank for hit in varied.results[0].hits)
 
 
 @pytest.mark.parametrize("rerank", [False, True])
