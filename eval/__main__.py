@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from eval import answers, beir, retrieval, table
-from eval.metrics import interval
+from eval import answers, retrieval, table
+from ragline.evaluation import beir
+from ragline.evaluation.metrics import interval
 from tests.suite import Suite
 
 HERE = Path(__file__).parent

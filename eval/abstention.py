@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from eval import beir, retrieval
+from eval import retrieval
+from ragline.evaluation import beir
 from tests.suite import Suite
 
 SHARE_IN = 0.5

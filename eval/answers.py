@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from eval.beir import Dataset
+from ragline.evaluation.beir import Dataset
 
 CLIENTS = 2
 ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from eval.beir import Dataset
-from eval.metrics import ndcg, recall, reciprocal_rank
+from ragline.evaluation.beir import Dataset
+from ragline.evaluation.metrics import ndcg, recall, reciprocal_rank
 from tests.suite import put
 
 DEPTH = 100  # passages asked for, as many as each side offers by default: more would change what is scaled

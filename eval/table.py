@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.metrics import interval
+from ragline.evaluation.metrics import interval
 
 Systems = Mapping[str, Mapping[str, Sequence[float]]]  # system → metric → one value a query
 

@@ -12,7 +12,7 @@ from typing import Any
 from bench.retrieval.corpus import DEPTH, Corpus
 from bench.retrieval.hosting import Host
 from bench.retrieval.probes import shared
-from eval.metrics import ndcg
+from ragline.evaluation.metrics import ndcg
 
 SERVICE = "service"
 NEAREST = "service, vectors alone"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval import beir
+from ragline.evaluation import beir
 from ragline.spans import embedded_text
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -10,7 +10,7 @@ from bench.retrieval.corpus import Corpus, nearest
 from bench.retrieval.documents import allowed, contents, number
 from bench.retrieval.measuring import Plan, ratio
 from bench.retrieval.sources import Sources, Text
-from eval import beir
+from ragline.evaluation import beir
 
 PASSAGES = 2000
 

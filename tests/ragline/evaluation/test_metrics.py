@@ -1,6 +1,6 @@
 import pytest
 
-from eval.metrics import interval, ndcg, recall, reciprocal_rank
+from ragline.evaluation.metrics import interval, ndcg, recall, reciprocal_rank
 
 
 def test_ndcg_of_hand_made_rankings() -> None:

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from eval import beir
+from ragline.evaluation import beir
 
 
 def test_reads_a_set(tmp_path: Path) -> None:
