@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from ragline.errors import Conflict, InvalidRequest, NotFound, RaglineError
+from services.reranker.probe import Report
 from services.reranker.scorers import Scorer
 from services.reranker.settings import Choice
 
@@ -24,11 +25,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Loaded:
-    """A scorer, the name that requests call it by, and what it was loaded from."""
+    """A scorer, the name that requests call it by, what it was loaded from, and what the probe said of it."""
 
     name: str
     scorer: Scorer
     choice: Choice
+    report: Report | None = None
 
 
 @dataclass(slots=True)

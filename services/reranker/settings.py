@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
@@ -59,6 +60,22 @@ class Settings(settings.Settings):
     max_waiting: int = Field(256, ge=1, description="most rerankings at work or waiting; one more is refused")
     max_batch_tokens: int = Field(8192, ge=1, description="most word pieces in one run of a model")
     max_queue_tokens: int = Field(262_144, ge=1, description="most word pieces that wait for a model")
+
+    load_timeout_s: float = Field(120.0, gt=0, description="longest that loading a scorer live may take")
+    load_memory_factor: float = Field(
+        2.0, ge=0, description="memory that a model loaded live may need, as a multiple of its weights' size"
+    )
+    hold_s: float = Field(60.0, ge=0, description="seconds that the scorer before a switch stays loaded")
+    probes: Path | None = Field(
+        None, description="JSONL file of questions that a scorer loaded live must answer; empty: the shipped ones"
+    )
+    probe_limit_ms: float = Field(
+        2000.0, gt=0, description="longest that such a scorer may take for 20 short passages"
+    )
+    admin_token: SecretStr | None = Field(
+        None, description="what /admin/reranker wants as a bearer token; none: only this machine may use it"
+    )
+    admin_token_file: Path | None = Field(None, description="file that holds the token instead")
 
     @field_validator("extra_scorers", mode="before")
     @classmethod
