@@ -66,6 +66,9 @@ class Settings(settings.Settings):
         2.0, ge=0, description="memory that a model loaded live may need, as a multiple of its weights' size"
     )
     hold_s: float = Field(60.0, ge=0, description="seconds that the scorer before a switch stays loaded")
+    max_loaded: int = Field(
+        8, ge=2, description="most scorers that are loaded at a time for loading one more live"
+    )
     probes: Path | None = Field(
         None, description="JSONL file of questions that a scorer loaded live must answer; empty: the shipped ones"
     )
