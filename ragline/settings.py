@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     connection_age_s: float = Field(
         5.0, ge=1, description="seconds after which gRPC clients connect anew, and so find new replicas"
     )
+    token_bits: int = Field(
+        1, description="bits a dimension, 1, 2, 4 or 8, of kept token vectors; preprocess and reranker alike"
+    )
+    token_dimensions: int = Field(
+        0, ge=0, description="dimensions of kept token vectors; 0: all; preprocess and reranker alike"
+    )
     broker_url: str = Field("", description="queues of work; empty: queue.db in data_dir")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
     max_requests_per_minute: int = Field(0, ge=0, description="REST requests a minute of one tenant; 0: no limit")
@@ -56,6 +62,14 @@ class Settings(BaseSettings):
     def expand_home(cls, folder: Path) -> Path:
         """``~`` means the same here as in a shell."""
         return folder.expanduser()
+
+    @field_validator("token_bits")
+    @classmethod
+    def whole_parts_of_a_byte(cls, bits: int) -> int:
+        """The numbers of bits that there is a layout for."""
+        if bits not in {1, 2, 4, 8}:
+            raise ValueError("it must be 1, 2, 4 or 8")
+        return bits
 
     @classmethod
     def settings_customise_sources(

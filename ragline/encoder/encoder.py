@@ -41,11 +41,12 @@ class Encoder:
     """A BERT-family text encoder; its methods may be called from several threads at once.
 
     ``max_tokens`` counts special word pieces; ``fingerprint`` tells the content of weights and tokenizer,
-    pooling and limit, so equal ones give equal vectors.
+    pooling and limit, so equal ones give equal vectors. ``width`` is the dimensions of a token's vector.
     """
 
     name: str
     dimensions: int
+    width: int
     max_tokens: int
     fingerprint: str
     tokenizer_file: Path
@@ -72,6 +73,7 @@ class Encoder:
         return cls(
             name=folder.name,
             dimensions=dimensions,
+            width=model.width,
             max_tokens=limit,
             fingerprint=fingerprint([*files, inner / FILE], model, steps, lowercase, limit),
             tokenizer_file=inner / FILE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Graph:
         self.tensors: list[bytes] = []
         self.inputs: list[bytes] = []
         self.outputs: list[bytes] = []
-        self.weights: dict[str, NDArray[np.float32]] = {}
+        self.weights: dict[str, NDArray[Any]] = {}
         self.made = 0
 
     def name(self) -> str:
@@ -44,7 +45,7 @@ class Graph:
         """Add one of ONNX Runtime's own operators, fused ones."""
         return self.node(op, *inputs, domain=CONTRIB, spare=spare, **given)
 
-    def constant(self, numbers: NDArray[np.float32] | Sequence[int] | float) -> str:
+    def constant(self, numbers: NDArray[Any] | Sequence[int] | float) -> str:
         """A small tensor kept in the graph; Python's whole numbers become int64, fractions float32.
 
         ``order="C"`` and not ``ascontiguousarray``, which would give a scalar an axis.
@@ -56,13 +57,12 @@ class Graph:
         self.tensors.append(protobuf.tensor(name, array, external=False))
         return name
 
-    def weight(self, array: NDArray[np.float32]) -> str:
-        """A tensor of the model."""
+    def weight(self, array: NDArray[Any]) -> str:
+        """A tensor of the model: of float32, or of what it was quantised to."""
         if array.nbytes <= INLINE_BYTES:
             return self.constant(array)
         name = self.name()
         array = np.require(array, requirements=("C", "A"))
-        self.tensors.append(protobuf.tensor(name, array, external=True))
         self.weights[name] = array
         return name
 
@@ -71,10 +71,15 @@ class Graph:
         self.inputs.append(protobuf.value(name, protobuf.INT64, dims))
         return self.node("Cast", name, to=protobuf.INT32)
 
-    def output(self, name: str, source: str, *dims: int | str) -> None:
-        """Give a float32 result its public name."""
+    def typed(self, name: str, element: int, *dims: int | str) -> str:
+        """An input of one of ``protobuf``'s element types, as it comes."""
+        self.inputs.append(protobuf.value(name, element, dims))
+        return name
+
+    def output(self, name: str, source: str, *dims: int | str, element: int = protobuf.FLOAT) -> None:
+        """Give a result its public name; it is float32 unless another ``element`` is told."""
         self.nodes.append(protobuf.node("Identity", "", [source], [name], {}))
-        self.outputs.append(protobuf.value(name, protobuf.FLOAT, dims))
+        self.outputs.append(protobuf.value(name, element, dims))
 
     def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
         """``x @ weight.T + bias``; ``weight`` is (out, in), as PyTorch stores it.
@@ -84,6 +89,7 @@ class Graph:
         product = self.node("MatMul", x, self.node("Transpose", self.weight(weight), perm=[1, 0]))
         return product if bias is None else self.node("Add", product, self.weight(bias))
 
-    def to_bytes(self) -> bytes:
-        """The ONNX model, without its weights."""
-        return protobuf.model(self.nodes, self.tensors, self.inputs, self.outputs)
+    def to_bytes(self, *, whole: bool = False) -> bytes:
+        """The ONNX model; with its weights only where it is to be ``whole``, which protobuf limits to 2 GB."""
+        weights = (protobuf.tensor(name, array, external=not whole) for name, array in self.weights.items())
+        return protobuf.model(self.nodes, [*self.tensors, *weights], self.inputs, self.outputs)

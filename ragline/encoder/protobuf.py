@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 Attribute = int | float | Sequence[int]
 
-FLOAT, INT32, INT64 = 1, 6, 7
-ELEMENTS = {np.dtype(np.float32): FLOAT, np.dtype(np.int32): INT32, np.dtype(np.int64): INT64}
+FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
+ELEMENTS = {
+    np.dtype(np.float32): FLOAT,
+    np.dtype(np.uint8): UINT8,
+    np.dtype(np.int8): INT8,
+    np.dtype(np.int32): INT32,
+    np.dtype(np.int64): INT64,
+}
 IR_VERSION = 10
 DOMAINS = {"": 20, "com.microsoft": 1}
 

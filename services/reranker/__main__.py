@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 from urllib.parse import quote
 
+from fastapi import APIRouter
+from pydantic import SecretStr
 from threadpoolctl import threadpool_limits
 
 import ragline.cache
@@ -14,13 +14,18 @@ from ragline.cache import Cache
 from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.settings import SettingsError
-from services.reranker import api, rpc
+from ragline.token_vectors import Layout
+from services.reranker import admin, api, probe, rpc
 from services.reranker.keeping import Scores
+from services.reranker.loading import Bounds, Loader
 from services.reranker.pool import Pool
 from services.reranker.rerank import Limits, Reranker
-from services.reranker.scorers import Parts, Scorer
+from services.reranker.roster import Loaded, Roster
+from services.reranker.scorers import Parts
 from services.reranker.scorers._open import open_scorer
-from services.reranker.settings import Settings
+from services.reranker.settings import Choice, Settings
+from services.reranker.swap import Swaps
+from services.reranker.trials import Trials
 
 
 async def build(settings: Settings) -> Service:
@@ -28,17 +33,37 @@ async def build(settings: Settings) -> Service:
     # The arithmetic here is small and runs in a thread a request: with a second level of threads below, each
     # product would wait for busy cores, which makes it up to fifty times slower.
     threadpool_limits(limits=1, user_api="blas")
+    token = admin_token(settings)
+    questions = probe.read(settings.probes or probe.FILE)
     parts = parts_of(settings)
-    scorers = open_scorers(settings, parts)
+    roster = Roster(open_scorers(settings, parts))
     scores = ragline.cache.open(settings.scores_url, name="rerank_scores") if settings.scores_url else None
-    reranker = Reranker(scorers, next(iter(scorers)), limits(settings), Scores(scores, settings.scores_ttl_s))
+    trials = Trials(roster, settings.calibration)
+    reranker = Reranker(
+        roster,
+        limits(settings),
+        Scores(scores, settings.scores_ttl_s),
+        trials=trials,
+        calibrations=settings.calibration,
+    )
+    swaps = Swaps(
+        roster,
+        Loader(parts, bounds(settings), questions),
+        trials,
+        kept=settings.extra_scorers,
+        hold_s=settings.hold_s,
+        most=settings.max_loaded,
+    )
+    routes = APIRouter()
+    routes.include_router(api.router(reranker))
+    routes.include_router(admin.router(swaps, token))
     return Service(
         name="reranker",
-        router=api.router(reranker),
+        router=routes,
         add_rpc=rpc.add(reranker),
-        checks={name: hook(scorer, "check") for name, scorer in scorers.items() if hasattr(scorer, "check")},
-        start=lambda: start(scorers),
-        stop=lambda: stop(scorers, parts, scores),
+        checks={"scorer": roster.check},
+        start=roster.start,
+        stop=lambda: stop(swaps, parts, scores),
     )
 
 
@@ -53,18 +78,20 @@ def parts_of(settings: Settings) -> Parts:
         threads=count,
         max_batch_tokens=settings.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,
+        layout=Layout(settings.token_bits, settings.token_dimensions),
     )
 
 
-def open_scorers(settings: Settings, parts: Parts) -> dict[str, Scorer]:
+def open_scorers(settings: Settings, parts: Parts) -> list[Loaded]:
     """The scorers by the names that requests use, the default one first."""
     default = open_scorer(settings.scorer, parts, settings.scorer_options)
-    scorers = {default.name: default}
-    for name, choice in settings.extra_scorers.items():
-        if name in scorers:
+    choice = Choice(scorer=settings.scorer, options=settings.scorer_options)
+    loaded = {default.name: Loaded(default.name, default, choice)}
+    for name, extra in settings.extra_scorers.items():
+        if name in loaded:
             raise SettingsError(f"RERANKER_EXTRA_SCORERS has {name!r}, which is the default scorer's name.")
-        scorers[name] = open_scorer(choice.scorer, parts, choice.options)
-    return scorers
+        loaded[name] = Loaded(name, open_scorer(extra.scorer, parts, extra.options), extra)
+    return list(loaded.values())
 
 
 def limits(settings: Settings) -> Limits:
@@ -77,27 +104,30 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def hook(scorer: Scorer, name: str) -> Callable[[], Awaitable[None]]:
-    """A scorer's ``start``, ``check`` or ``close``; does nothing where the scorer has none."""
-
-    async def nothing() -> None:
-        return None
-
-    found: Any = getattr(scorer, name, nothing)
-    called: Callable[[], Awaitable[None]] = found
-    return called
+def bounds(settings: Settings) -> Bounds:
+    """What loading a scorer live may take."""
+    return Bounds(settings.load_timeout_s, settings.load_memory_factor, settings.probe_limit_ms)
 
 
-async def start(scorers: Mapping[str, Scorer]) -> None:
-    """Start the scorers' workers."""
-    for scorer in scorers.values():
-        await hook(scorer, "start")()
+def admin_token(settings: Settings) -> SecretStr | None:
+    """What the administrator's door asks for, from its setting or the file that another names."""
+    file, token = settings.admin_token_file, settings.admin_token
+    if file is not None:
+        if token:
+            raise SettingsError("set RERANKER_ADMIN_TOKEN or RERANKER_ADMIN_TOKEN_FILE, not both.")
+        try:
+            token = SecretStr(file.read_text().strip())
+        except OSError as error:
+            raise SettingsError(f"RERANKER_ADMIN_TOKEN_FILE cannot be read: {error.strerror}.") from error
+    if token is not None and not token.get_secret_value():
+        raise SettingsError("RERANKER_ADMIN_TOKEN is empty; leave it out, or give it some 32 random characters.")
+    return token
 
 
-async def stop(scorers: Mapping[str, Scorer], parts: Parts, scores: Cache | None) -> None:
+async def stop(swaps: Swaps, parts: Parts, scores: Cache | None) -> None:
     """End the scorers' workers and let go of the caches."""
-    for scorer in scorers.values():
-        await hook(scorer, "close")()
+    await swaps.close()
+    await swaps.roster.close()
     parts.pool.close()
     await parts.cache.close()
     if scores is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from ragline.cache import Cache
+from ragline.token_vectors import Layout
 from services.reranker.pool import Pool
 
 
@@ -92,3 +93,4 @@ class Parts:
     threads: int
     max_batch_tokens: int
     max_queue_tokens: int
+    layout: Layout = field(default_factory=Layout)  # of the passages' token vectors in the cache

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from services.reranker.scorers._maxsim import Bits, Floats, best
+from ragline.token_vectors import PackedTokens
+from services.reranker.scorers._maxsim import Floats, best
 
 SMALLEST_WEIGHT = 0.25  # a query token in every passage still says a little: "who", "where"
 
@@ -32,7 +33,7 @@ def weights(rarity: Floats | None, words: npt.NDArray[np.bool_]) -> Floats:
     return np.where(words, rarity / most + SMALLEST_WEIGHT, 0.0).astype(np.float32)
 
 
-def maxsim(query: Floats, weight: Floats, passages: Sequence[Bits]) -> Floats:
+def maxsim(query: Floats, weight: Floats, passages: Sequence[PackedTokens]) -> Floats:
     """The weighted mean over the query's tokens of their best similarity: (passages,) float32 in [-1, 1].
 
     A query without tokens is as near to every passage: all 0.

@@ -1,7 +1,7 @@
 """Late interaction over the embedder's own token vectors: the default scorer, milliseconds where they were kept.
 
 IDF-weighted MaxSim (Khattab and Zaharia, "ColBERT", SIGIR 2020, with an encoder not trained for it), passages at
-one sign bit a dimension, plus the first stage's scores, which count more the longer the query is.
+a few bits a dimension, plus the first stage's scores, which count more the longer the query is.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 from pydantic import Field
 
 from ragline.encoder import Encoder
 from ragline.errors import Unavailable
-from ragline.token_vectors import PackedTokens
+from ragline.token_vectors import PackedTokens, QueryTokens
 from services.reranker.scorers import Candidate, Match, Parts, Statistics
 from services.reranker.scorers import _recipe as recipe
 from services.reranker.scorers._calibration import Logistic
 from services.reranker.scorers._maxsim import similarities
-from services.reranker.scorers._token_vectors import Keeping, QueryTokens, TokenVectors
+from services.reranker.scorers._token_vectors import Keeping, TokenVectors
 
-RECIPE = 1  # raise this when the same input gets other scores than before
+RECIPE = 2  # raise this when the same input gets other scores than before
+MAX_STRANGE = 100  # embedders that a warning is given for
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+
+log = structlog.get_logger(__name__)
 
 
 def load(
@@ -55,10 +59,11 @@ class LateInteraction:
     calibration = Logistic(slope=12.0, middle=0.55)
 
     def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
-        self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {hybrid}"
+        self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {vectors.layout} {hybrid}"
         self.vectors = vectors
         self.pool = parts.pool
         self.hybrid = hybrid
+        self.strange: set[str] = set()
 
     async def start(self) -> None:
         """Begin to encode."""
@@ -80,8 +85,21 @@ class LateInteraction:
         if not passages:
             return []
         asked, kept = await self.vectors.both(query, [passage.text for passage in passages])
-        scores = await self.pool.run(combined, asked, kept, passages, statistics, self.hybrid)
+        scores = await self.pool.run(combined, asked, kept, passages, self.own(statistics), self.hybrid)
         return [float(score) for score in scores]
+
+    def own(self, statistics: Statistics | None) -> Statistics | None:
+        """The statistics, unless they count another encoder's word pieces: those would be about other words."""
+        if statistics is None or statistics.fingerprint in {"", self.vectors.encoder.fingerprint}:
+            return statistics
+        if statistics.fingerprint not in self.strange and len(self.strange) < MAX_STRANGE:
+            self.strange.add(statistics.fingerprint)
+            log.warning(
+                "frequencies of another embedder's word pieces are left out: all words weigh the same",
+                embedder=statistics.fingerprint,
+                scorer=self.vectors.encoder.fingerprint,
+            )
+        return None
 
     async def explain(self, query: str, passages: Sequence[str]) -> Sequence[Sequence[Match]]:
         """The piece of each passage that is most like each word of the query; no passage is encoded for it."""
@@ -103,7 +121,7 @@ def combined(
 ) -> npt.NDArray[np.float32]:
     """The recipe: MaxSim with weighted query tokens, plus the first stage's scores by the query's length."""
     rarity = recipe.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
-    scores = recipe.maxsim(query.vectors, recipe.weights(rarity, query.words), [packed.bits for packed in kept])
+    scores = recipe.maxsim(query.vectors, recipe.weights(rarity, query.words), kept)
     first = recipe.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
     return scores + np.float32(recipe.hybrid_weight(len(query.ids), hybrid)) * first
 
@@ -111,9 +129,9 @@ def combined(
 def matches(query: QueryTokens, packed: PackedTokens, offsets: npt.NDArray[np.int32]) -> list[Match]:
     """One match a word piece of the query that is a word; none in a passage without text."""
     words = np.flatnonzero(query.words)
-    if not len(words) or not len(packed.bits) or not offsets.any():
+    if not len(words) or not len(packed) or not offsets.any():
         return []
-    similar = similarities(query.vectors[words], packed.bits)
+    similar = similarities(query.vectors[words], packed)
     places = similar.argmax(axis=1)
     return [
         Match(

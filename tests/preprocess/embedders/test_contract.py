@@ -105,8 +105,8 @@ def test_packed_token_vectors_come_only_when_asked_for(embedder: Embedder) -> No
     packed = embedder.embed(["a cat, a mat", ""], token_vectors=True).packed
     if packed is not None:
         unpacked = [token_vectors.unpack(each) for each in packed]
-        assert [len(each.ids) for each in unpacked] == [4, 2]
-        assert all(each.bits.shape == (len(each.ids), embedder.dimensions // 8) for each in unpacked)
+        assert [len(each) for each in unpacked] == [4, 2]
+        assert all(each.codes.shape[1] == embedder.dimensions // 8 for each in unpacked)
 
 
 def test_another_load_has_the_same_fingerprint(embedder: Embedder) -> None:
