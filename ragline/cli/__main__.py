@@ -18,6 +18,7 @@ from ragline import settings as base
 from ragline.cli import backup as backups
 from ragline.cli import batch as batches
 from ragline.cli import doctor as doctors
+from ragline.cli import eval as evals
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli import queue as queues
@@ -32,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask question
 models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
 app.add_typer(models, name="models")
 app.add_typer(queues.app, name="queue")
+app.add_typer(evals.app, name="eval")
 app.add_typer(upkeep.app)
 app.add_typer(backups.app)
 
