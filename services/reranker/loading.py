@@ -34,7 +34,7 @@ class Bounds:
     """What loading may take: the settings of the same names."""
 
     timeout_s: float = 120.0
-    memory_factor: float = 2.0
+    memory_factor: float = 3.0
     probe_limit_ms: float = 2000.0
 
 

@@ -130,7 +130,7 @@ async def probe(
 async def timed(scorer: Scorer, questions: Sequence[Question], limit_ms: float) -> float:
     """The median time of ranking 20 passages, in ms; raises InvalidRequest where it is over the limit.
 
-    Every passage is new to the scorer the first time, so that nothing kept makes it look quick.
+    No passage comes twice with a query, so nothing but what is kept of passages in a cache makes it look quicker.
     """
     texts = itertools.cycle(text for each in questions for text in each.passages)
     took: list[float] = []

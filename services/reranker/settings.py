@@ -63,7 +63,7 @@ class Settings(settings.Settings):
 
     load_timeout_s: float = Field(120.0, gt=0, description="longest that loading a scorer live may take")
     load_memory_factor: float = Field(
-        2.0, ge=0, description="memory that a model loaded live may need, as a multiple of its weights' size"
+        3.0, ge=0, description="memory that a model loaded live may need, as a multiple of its weights' size"
     )
     hold_s: float = Field(60.0, ge=0, description="seconds that the scorer before a switch stays loaded")
     max_loaded: int = Field(
