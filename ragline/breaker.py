@@ -1,4 +1,4 @@
-"""Keeps callers from a server that is away: after a failure they are refused at once, until a try succeeds."""
+"""Keeps callers from what is away or broken: after failures they are refused at once, until a try succeeds."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = structlog.get_logger(__name__)
 class Breaker:
     """Knows whether something is worth asking: after a failure it is not, for a pause that grows.
 
-    Closed, everything passes. A failure opens it: everything is refused at once. When the pause is over one call
-    is let through; if that succeeds it closes, else the next pause is twice as long, up to ``longest_s``. Belongs
-    to one event loop.
+    Closed, everything passes. ``after`` failures in a row open it: everything is refused at once. When the pause
+    is over one call is let through; if that succeeds it closes, else the next pause is twice as long, up to
+    ``longest_s``. Belongs to one event loop.
     """
 
     def __init__(
@@ -32,12 +32,15 @@ class Breaker:
         what: str = "redis",
         first_s: float = FIRST_PAUSE_S,
         longest_s: float = LONGEST_PAUSE_S,
+        after: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.what = what
         self.first_s, self.longest_s = first_s, longest_s
+        self.after = after
         self.clock = clock
+        self.in_a_row = 0
         self.pause_s = 0.0  # 0: closed
         self.until = 0.0
         self.trying = False
@@ -64,12 +67,15 @@ class Breaker:
         """An admitted call succeeded."""
         if not self.closed:
             log.info(f"{self.what} is back", server=self.name)
-        self.pause_s, self.trying = 0.0, False
+        self.pause_s, self.trying, self.in_a_row = 0.0, False, 0
         self.gauge.set(1)
 
     def failed(self, error: BaseException) -> None:
         """An admitted call found nobody."""
         self.failures.inc()
+        self.in_a_row += 1
+        if self.in_a_row < self.after:
+            return
         if self.closed:
             what = "refuses the login" if isinstance(error, LOGIN) else "is away"
             log.warning(f"{self.what} {what}", server=self.name, error=f"{type(error).__name__}: {error}")
@@ -87,12 +93,26 @@ class Breaker:
 
 def meters(what: str) -> tuple[Gauge, Counter]:
     """Whether servers of a kind answer, and the calls that they did not; their names stand here to be found."""
+    if what == "scorer":
+        return (
+            metrics.gauge("ragline_scorer_up", "1 while the scorer is asked, 0 while it is skipped.", ("server",)),
+            metrics.counter("ragline_scorer_failures", "Calls that the scorer failed.", ("server",)),
+        )
     if what == "milvus":
         return (
             metrics.gauge(
                 "ragline_milvus_up", "1 while Milvus answers, 0 while it is taken for away.", ("server",)
             ),
             metrics.counter("ragline_milvus_failures", "Calls that Milvus did not answer.", ("server",)),
+        )
+    if what == "scorer":
+        return (
+            metrics.gauge(
+                "ragline_scorer_up", "1 while a scorer's server answers, 0 while it is away.", ("server",)
+            ),
+            metrics.counter(
+                "ragline_scorer_failures", "Calls that a scorer's server did not answer.", ("server",)
+            ),
         )
     return (
         metrics.gauge("ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)),

@@ -11,6 +11,7 @@ from typing import Any
 
 # Items up to this many tokens go together whatever their ratio: the padding costs less than another batch.
 SHORT = 32
+SLACK = 256  # items given up that may stay in the order of arrival before it is swept
 
 
 class Call:
@@ -75,9 +76,12 @@ class Lane:
         return self.arrivals[0] if self.arrivals else None
 
     def remove(self, item: Item) -> None:
-        """Take an item out of its place; ``arrivals`` forgets it when it gets there."""
+        """Take an item out of its place; ``arrivals`` forgets it when it gets there, or when most are gone."""
         item.taken = True
         del self.by_size[bisect_left(self.by_size, item.rank)]
+        # A model that hangs takes nothing while callers come, wait in vain and go.
+        if len(self.arrivals) > 2 * len(self.by_size) + SLACK:
+            self.arrivals = deque(item for item in self.arrivals if not item.taken)
 
     def take(self, max_batch: int, spread: float) -> list[Item]:
         """The oldest item and those nearest to it in size, as far as the padded batch stays in the budget."""
