@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ragline import backends
@@ -37,8 +38,10 @@ class Threaded:
 def open_scorer(name: str, parts: Parts, options: Mapping[str, Any]) -> Scorer:
     """The scorer called ``name``: a file of this folder, an entry point or ``module:Class``.
 
-    Raises SettingsError for an unknown name, a missing dependency, a bad option, or a thing that is no scorer.
+    It gets threads of its own, so that one that hangs leaves the others theirs. Raises SettingsError for an
+    unknown name, a missing dependency, a bad option, or a thing that is no scorer.
     """
+    parts = replace(parts, pool=parts.pool.branch())
     scorer: Any = backends.load(PACKAGE, name, parts, options)
     if not isinstance(getattr(scorer, "name", None), str) or not callable(getattr(scorer, "score", None)):
         raise SettingsError(f"{name} is no scorer: it needs a name and score(query, passages, statistics).")
