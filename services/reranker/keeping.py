@@ -84,9 +84,13 @@ def pair_keys(fingerprint: str, query: str, candidates: Sequence[Candidate]) -> 
 def request_key(
     fingerprint: str, query: str, candidates: Sequence[Candidate], statistics: Statistics | None
 ) -> str:
-    """The name of a request's scores: all that a scorer is handed."""
-    counts = statistics and [statistics.passages, sorted(statistics.frequencies.items())]
-    first = [[each.dense_score, each.sparse_score, len(each.text)] for each in candidates]
+    """The name of a request's scores: all that they depend on, which spans are no part of."""
+    counts = statistics and [
+        statistics.passages,
+        sorted(statistics.frequencies.items()),
+        statistics.fingerprint,
+    ]
+    first = [[each.dense_score, each.sparse_score, each.fused, len(each.text)] for each in candidates]
     digest = hashlib.sha256(orjson.dumps([fingerprint, len(query), counts, first]))
     digest.update("".join((query, *(each.text for each in candidates))).encode("utf-8", "surrogatepass"))
     return PREFIX + digest.hexdigest()

@@ -1,18 +1,31 @@
-"""Orders the passages of a search by how well they answer the query: score, sort, cut."""
+"""Orders the passages of a search by how well they answer the query: score, sort, cut, whatever fails."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import structlog
-
-from ragline.errors import Internal, InvalidRequest, TooLarge
+from ragline.errors import InvalidRequest, TooLarge
+from services.reranker import figures
+from services.reranker.attempts import CALLERS, Attempts, Failed
+from services.reranker.chain import Budget, Safety, given
 from services.reranker.keeping import Scores
-from services.reranker.scorers import Candidate, Match, Scorer, Statistics
+from services.reranker.roster import Loaded, Roster
+from services.reranker.scorers import Candidate, Match, Statistics
+from services.reranker.scorers._calibration import Calibration
+from services.reranker.scoring import Answer, Asked, Scoring
+from services.reranker.trials import Trials
 
-log = structlog.get_logger(__name__)
+ASKED, SERVING, CANARY, FALLBACK = "asked", "serving", "canary", "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A scorer to ask and why; no name is the one that serves when it is asked."""
+
+    role: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,7 @@ class Limits:
     max_passage_chars: int = 100_000
     max_query_chars: int = 4096
     max_total_chars: int = 10_000_000
+    max_spans: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,8 @@ class Score:
 class Ranking:
     """The candidates' scores, best first, and the name of the scorer that gave them.
 
-    ``scorer`` is empty where none could: the order is the one given. ``degraded`` names those that failed before.
+    ``scorer`` is empty where none could: the order is the one given. ``degraded`` names those that failed before;
+    ``name:matches`` and ``name:spans`` where the scorer answered without them.
     """
 
     scores: Sequence[Score]
@@ -52,15 +67,23 @@ class Ranking:
 
 
 class Reranker:
-    """Scores with one of several loaded scorers."""
+    """Scores with one of several loaded scorers, and with the next one where that fails."""
 
     def __init__(
-        self, scorers: Mapping[str, Scorer], default: str, limits: Limits, kept: Scores | None = None
+        self,
+        roster: Roster,
+        limits: Limits,
+        kept: Scores | None = None,
+        safety: Safety | None = None,
+        trials: Trials | None = None,
+        calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
-        self.scorers = dict(scorers)
-        self.default = default
+        self.roster = roster
         self.limits = limits
-        self.kept = kept or Scores(None, 0)
+        self.safety = safety or Safety()
+        self.scoring = Scoring(kept or Scores(None, 0), calibrations or {})
+        self.trials = trials or Trials(roster, calibrations)
+        self.attempts = Attempts(self.safety.failures)
 
     async def rerank(
         self,
@@ -74,33 +97,72 @@ class Reranker:
     ) -> Ranking:
         """The ``top_n`` best candidates (None: all), best first; of equal scores the earlier candidate goes first.
 
-        Raises InvalidRequest for an empty query or a scorer that is not loaded (or cannot explain), TooLarge
-        over a limit, Internal where the scorer broke its promise, and whatever else the scorer raises.
+        A scorer that fails, or takes its share of the budget, is followed by the next of the chain, at last by the
+        order given; ``degraded`` says who failed. Raises InvalidRequest for an empty query or a scorer that is not
+        loaded (or cannot explain), TooLarge over a limit, TimedOut after the deadline, and InvalidRequest and
+        TooLarge of the scorer asked for.
         """
         self.check(query, candidates)
-        name, chosen = self.find(scorer)
-        show = getattr(chosen, "explain", None)
-        if explain and show is None:
-            raise InvalidRequest(f"The scorer {name} cannot explain its scores.", field="explain")
+        asked = Asked(query, candidates, statistics, top_n, explain)
+        links = self.links(asked, scorer)
+        if not candidates:
+            return Ranking([], scorer or self.roster.default)
+        budget = Budget(self.safety.budget_s)
+        degraded: list[str] = []
+        for place, link in enumerate(links):
+            # Looked up now: another may have come to serve while the one before was asked.
+            name = link.name or self.roster.default
+            if name in degraded:
+                continue
+            try:
+                answer = await self.ask(name, link, asked, budget, len(links) - place - 1)
+            except Failed as failed:
+                degraded.append(name)
+                figures.degraded(name, failed.reason)
+                if link.role == CANARY:
+                    self.trials.failed(name, failed.error, fair=failed.fair)
+            else:
+                return ranking(name, answer, degraded)
+        figures.unranked()
+        scores = given(candidates)[:top_n]
+        return Ranking([Score(index, score, raw=score) for index, score in enumerate(scores)], "", degraded)
 
-        async def score(some: Sequence[Candidate]) -> list[float]:
-            return sound(name, await chosen.score(query, some, statistics), len(some))
+    def links(self, asked: Asked, scorer: str | None) -> list[Link]:
+        """Who is asked, in this order. Raises InvalidRequest for one that is not loaded or cannot explain."""
+        if scorer == "":
+            raise InvalidRequest("scorer is empty; leave it out for the one that serves.", field="scorer")
+        first = [Link(ASKED, scorer)] if scorer else [Link(SERVING)]
+        with self.roster.lease(scorer) as loaded:
+            if asked.explain and not explains(loaded):
+                raise InvalidRequest(f"The scorer {loaded.name} cannot explain its scores.", field="explain")
+        canary = None if scorer else self.trials.pick(asked.query)
+        if canary is not None and (not asked.explain or explains(self.roster.get(canary))):
+            first.insert(0, Link(CANARY, canary))
+        return [*first, *(Link(FALLBACK, name) for name in self.safety.fallback)]
 
-        scores = await self.kept.get(chosen, query, candidates, statistics, score)
-        # sorted() is stable, so equal scores keep the order of the first stage.
-        order = sorted(range(len(scores)), key=lambda index: -scores[index])[:top_n]
-        if not explain or show is None:
-            return Ranking([Score(index, scores[index]) for index in order], name)
-        matches = await show(query, [candidates[index].text for index in order])
-        return Ranking([Score(index, scores[index], m) for index, m in zip(order, matches, strict=True)], name)
-
-    def find(self, scorer: str | None) -> tuple[str, Scorer]:
-        """The scorer asked for, or the default one."""
-        name = scorer or self.default
-        if name not in self.scorers:
-            loaded = ", ".join(sorted(self.scorers))
-            raise InvalidRequest(f"No scorer {name!r} is loaded here; there is {loaded}.", field="scorer")
-        return name, self.scorers[name]
+    async def ask(self, name: str, link: Link, asked: Asked, budget: Budget, after: int) -> Answer:
+        """What the scorer says, where ``after`` more stand behind it; raises Failed, and what is the caller's."""
+        answer = Answer()
+        work = partial(self.scoring.answer, asked, answer)
+        try:
+            await self.attempts.run(self.roster.lease(name), work, budget.share(after), fair=budget.fair)
+        except Failed:
+            if answer.scored is None:
+                raise
+        except CALLERS as error:
+            # Nobody asked for a canary or a fallback, so what these cannot take is no fault of the request.
+            if link.role in {ASKED, SERVING}:
+                raise
+            raise Failed("refused", error) from error
+        for what in answer.missing():
+            figures.degraded(name, what)
+        if answer.took is not None:
+            figures.scored(name, link.role, answer.took)
+            if link.role == CANARY:
+                self.trials.served(name, answer.took)
+        if link.role == SERVING and answer.scored is not None:
+            self.trials.shadow(asked, name, answer.scored, answer.took)
+        return answer
 
     def check(self, query: str, candidates: Sequence[Candidate]) -> None:
         """Raise for an empty query and for what is over a limit, naming it."""
@@ -108,11 +170,27 @@ class Reranker:
             raise InvalidRequest("The query is empty; say what to look for.", field="query")
         within("query", "characters", len(query), "max_query_chars", self.limits.max_query_chars)
         within("passages", "passages", len(candidates), "max_passages", self.limits.max_passages)
-        most, total = self.limits.max_passage_chars, 0
+        most, total, spans = self.limits.max_passage_chars, 0, 0
         for index, candidate in enumerate(candidates):
             within(f"passages[{index}]", "characters", len(candidate.text), "max_passage_chars", most)
             total += len(candidate.text)
+            spans += len(candidate.spans)
         within("passages", "characters in all", total, "max_total_chars", self.limits.max_total_chars)
+        within("passages", "spans in all", spans, "max_spans", self.limits.max_spans)
+
+
+def explains(loaded: Loaded) -> bool:
+    """Whether a scorer can say which words made its scores."""
+    return getattr(loaded.scorer, "explain", None) is not None
+
+
+def ranking(name: str, answer: Answer, failed: Sequence[str]) -> Ranking:
+    """A scorer's answer as the caller gets it, after those that failed."""
+    assert answer.scored is not None  # noqa: S101 - else the attempt had failed
+    raw, chances = answer.scored.raw, answer.scored.calibrated
+    matches, spans = answer.matches or {}, answer.spans or {}
+    scores = [Score(i, chances[i], matches.get(i), raw[i], spans.get(i, ())) for i in answer.order]
+    return Ranking(scores, name, [*failed, *(f"{name}:{what}" for what in answer.missing())])
 
 
 def within(field: str, unit: str, size: int, limit: str, most: int) -> None:
@@ -120,16 +198,3 @@ def within(field: str, unit: str, size: int, limit: str, most: int) -> None:
     if size > most:
         setting = f"RERANKER_{limit.upper()}"
         raise TooLarge(f"{field} has {size} {unit}, over the limit {setting}={most}.", field=field)
-
-
-def sound(name: str, scores: Sequence[float], count: int) -> list[float]:
-    """The scores as floats, if there is one finite score a candidate; else Internal: garbage is never sorted."""
-    values = [float(score) for score in scores]
-    if len(values) != count:
-        log.error("wrong number of scores", scorer=name, scores=len(values), passages=count)
-        raise Internal(f"The scorer {name} gave {len(values)} scores for {count} passages; its log may say why.")
-    bad = next((index for index, value in enumerate(values) if not math.isfinite(value)), None)
-    if bad is not None:
-        log.error("score is not a number", scorer=name, passage=bad, score=values[bad])
-        raise Internal(f"The scorer {name} gave {values[bad]} for passages[{bad}]; its log may say why.")
-    return values

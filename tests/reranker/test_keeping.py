@@ -12,6 +12,7 @@ import ragline.cache
 from services.reranker.keeping import Scores
 from services.reranker.rerank import Limits, Ranking, Reranker
 from services.reranker.scorers import Candidate, Parts, Scorer, Statistics, cross_encoder, late_interaction
+from tests.reranker.rosters import roster
 from tests.servers.redis import RedisServer
 
 CANDIDATES = [Candidate(f"passage number {n} " * 4, 0.5 - n / 100, 3.0 - n / 10) for n in range(8)]
@@ -36,7 +37,7 @@ class Counting:
 
 
 def reranker(scorer: Scorer, kept: Scores) -> Reranker:
-    return Reranker({scorer.name: scorer}, scorer.name, Limits(), kept)
+    return Reranker(roster({scorer.name: scorer}), Limits(), kept)
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ async def test_the_same_request_is_scored_once(kept: Scores) -> None:
     assert again.scores == first.scores[:3]
 
 
-@pytest.mark.parametrize("change", ["query", "text", "dense", "sparse", "order", "statistics", "none", "scorer"])
+@pytest.mark.parametrize(
+    "change", ["query", "text", "dense", "sparse", "fused", "order", "statistics", "encoder", "none", "scorer"]
+)
 async def test_whatever_else_is_asked_is_scored(kept: Scores, change: str) -> None:
     scorer = Counting()
     await reranker(scorer, kept).rerank("query", CANDIDATES, statistics=STATISTICS)
@@ -66,10 +69,14 @@ async def test_whatever_else_is_asked_is_scored(kept: Scores, change: str) -> No
         candidates[3] = replace(candidates[3], dense_score=None)
     elif change == "sparse":
         candidates[3] = replace(candidates[3], sparse_score=9.0)
+    elif change == "fused":
+        candidates[3] = replace(candidates[3], fused=0.5)
     elif change == "order":
         candidates.reverse()
     elif change == "statistics":
         statistics = Statistics(100, {7: 3, 9: 41})
+    elif change == "encoder":
+        statistics = replace(STATISTICS, fingerprint="another")
     elif change == "none":
         statistics = None
     else:
@@ -79,6 +86,17 @@ async def test_whatever_else_is_asked_is_scored(kept: Scores, change: str) -> No
     assert len(scorer.asked) == 1
     plain = await reranker(Counting(), Scores(None, 0)).rerank(query, candidates, statistics=statistics)
     assert found.scores == plain.scores
+
+
+@pytest.mark.parametrize("pairwise", [False, True])
+async def test_spans_change_nothing_of_what_is_kept(kept: Scores, pairwise: bool) -> None:
+    scorer, asked = Counting(pairwise=pairwise), [replace(CANDIDATES[0], spans=[(0, 7), (8, 14)])]
+    first = await reranker(scorer, kept).rerank("query", CANDIDATES[:1], statistics=STATISTICS)
+    with_spans = await reranker(scorer, kept).rerank("query", asked, statistics=STATISTICS)
+    again = await reranker(scorer, kept).rerank("query", asked, statistics=STATISTICS)
+    assert scorer.asked == [[CANDIDATES[0].text], ["passage", "number"]]
+    assert (with_spans.scores[0].raw, again) == (first.scores[0].raw, with_spans)
+    assert with_spans.scores[0].spans == [5 / 8, 5 / 7]
 
 
 async def test_texts_are_told_apart_wherever_they_are_divided(kept: Scores) -> None:

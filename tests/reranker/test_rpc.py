@@ -14,6 +14,7 @@ from services.reranker import rpc
 from services.reranker.rerank import Limits, Reranker
 from services.reranker.scorers import Candidate, Parts, Statistics
 from services.reranker.scorers._open import open_scorer
+from tests.reranker.rosters import roster
 
 
 class Noting:
@@ -40,7 +41,7 @@ def noting() -> Noting:
 @pytest_asyncio.fixture
 async def stub(noting: Noting, parts: Parts) -> AsyncIterator[reranker_pb2_grpc.RerankerAsyncStub]:
     scorers = {"noting": noting, "overlap": open_scorer("overlap", parts, {})}
-    reranker = Reranker(scorers, "noting", Limits(max_passages=3))
+    reranker = Reranker(roster(scorers), Limits(max_passages=3))
     server = GrpcServer("127.0.0.1:0", rpc.add(reranker), max_message_mb=8, drain_s=0)
     port = await server.start()
     async with grpc_client.channel(f"127.0.0.1:{port}", max_message_mb=8) as channel:

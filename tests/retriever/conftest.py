@@ -32,6 +32,7 @@ from services.retriever.clients import PreprocessClient, RerankerClient
 from services.retriever.keeping import Keeping
 from services.retriever.search import Search
 from services.retriever.stores.embedded import EmbeddedStore
+from tests.reranker.rosters import roster
 from tests.retriever.parts import open_store
 from tests.retriever.process import pair  # noqa: F401 - a fixture
 
@@ -81,7 +82,7 @@ async def reranker(stack: AsyncExitStack) -> str:
         max_queue_tokens=65_536,
     )
     stack.callback(parts.pool.close)
-    made = Reranker({"overlap": overlap.load(parts)}, "overlap", RerankLimits())
+    made = Reranker(roster({"overlap": overlap.load(parts)}), RerankLimits())
     return await serving(stack, reranker_rpc.add(made))
 
 
