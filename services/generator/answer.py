@@ -81,7 +81,7 @@ class Answerer:
         """Everything after the search; ``Outcome`` is the last event."""
         clock = Clock()
         with clock.stage("rerank"):
-            ranking = await rank(self.sources, question.query, found.results[0], question.top_k)
+            ranking = await rank(self.sources, question, found.results[0])
         yield Passages(ranking.best)
         limit = self.choices.evidence_sentences
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
@@ -102,7 +102,9 @@ class Answerer:
             usage=checker.usage,
             model=checker.model or self.llm.name,
             timings_ms=clock.times_ms,
-            explain=explanation(ranking, held, ask, checker, self.choices) if question.explain else None,
+            explain=explanation(question, ranking, held, ask, checker, self.choices.abstain_below)
+            if question.explain
+            else None,
         )
 
     def ask(self, question: Question, ranking: Ranking, held: Evidence) -> prompt.Prompt:

@@ -30,6 +30,7 @@ class GenerateBody(StrictBody):
                 {"query": "How is a lost message retried?"},
                 {"query": "How long is the warranty?", "collection": "manuals", "top_k": 8, "stream": True},
                 {"query": "Who is the mayor?", "mode": "auto", "neighbours": 1, "collapse": True, "wait_for": 3},
+                {"query": "How is a lost message retried?", "scorer": "late_interaction", "explain": True},
             ]
         },
     )
@@ -47,6 +48,9 @@ class GenerateBody(StrictBody):
     neighbours: Annotated[int, Field(ge=0, le=10, description="passages to widen each with, as in /retrieve")] = 0
     collapse: Annotated[bool, Field(description="of passages that say nearly the same, use the best")] = False
     wait_for: Annotated[int, Field(ge=0, description="a generation: answer from no earlier one")] = 0
+    scorer: Annotated[
+        str | None, Field(min_length=1, description="orders the passages: one that the reranker has loaded")
+    ] = None
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of the answer")] = 256
     temperature: Annotated[float, Field(ge=0, le=2, description="0: the likeliest answer")] = 0.0
     stream: Annotated[bool, Field(description=STREAM)] = False
@@ -99,7 +103,9 @@ class AnswerBody(BaseModel):
     answer: str
     citations: list[CitationBody]
     abstained: bool = Field(description="true: nothing was found that answers; the text says what was looked at")
-    degraded: list[str] = Field(description="what was away: dense, sparse, rerank, llm")
+    degraded: list[str] = Field(
+        description="what was away: dense, sparse, rerank, llm; rerank:NAME where another scorer stood in"
+    )
     usage: UsageBody
     timings_ms: dict[str, float]
     generation: int = Field(description="of the collection, which the answer was made from")
@@ -160,6 +166,7 @@ def question(body: GenerateBody) -> Question:
         temperature=body.temperature,
         filter_json=asking.filter_json(body.filter),
         explain=body.explain,
+        scorer=body.scorer or "",
         retrieval=Retrieval(
             mode=body.mode,
             fusion=body.fusion or "",

@@ -14,6 +14,7 @@ from services.generator.events import Question
 
 COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TEMPERATURE = 2.0
+MAX_SCORER_CHARS = 100
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,16 @@ def question(given: Question, limits: Limits) -> Question:
         temperature=given.temperature,
         filter_json=given.filter_json,
         explain=given.explain,
+        scorer=scorer(given.scorer),
         retrieval=given.retrieval,
     )
+
+
+def scorer(name: str) -> str:
+    """A scorer's name, if it can be one; the reranker knows which are loaded."""
+    if len(name) > MAX_SCORER_CHARS:
+        raise InvalidRequest(f"scorer is longer than {MAX_SCORER_CHARS} characters.", field="scorer")
+    return name
 
 
 def answer_tokens(given: int, limits: Limits) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ragline.v1.passage_pb2 import Passage
+from ragline.v1.reranker_pb2 import Match
 from ragline.v1.retriever_pb2 import Hit
 from services.generator.citations import Citation
 from services.generator.llms import Usage
@@ -30,7 +31,7 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a collection, and how."""
+    """What is asked of a collection, and how; ``scorer`` is one the reranker has loaded, empty: its default."""
 
     tenant: str
     collection: str
@@ -40,16 +41,23 @@ class Question:
     temperature: float = 0.0
     filter_json: str = ""
     explain: bool = False
+    scorer: str = ""
     retrieval: Retrieval = Retrieval()
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A passage with its final score; ``place`` is its rank, from 1, in the order of the search."""
+    """A passage with its final score; ``place`` is its rank, from 1, in the order of the search.
+
+    ``score`` is a chance from 0 to 1 where a scorer gave it, and ``raw`` what that scorer itself said; both are
+    the search's score where none did. ``matches`` are the words that made it, where they were asked for.
+    """
 
     hit: Hit
     score: float
     place: int
+    raw: float = 0.0
+    matches: tuple[Match, ...] = ()
 
     @property
     def passage(self) -> Passage:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ragline.highlights import highlights
 from services.generator.checking import Checker
-from services.generator.events import Ranked
+from services.generator.events import Question, Ranked
 from services.generator.prompt import Prompt
 from services.generator.ranking import Evidence, Ranking
 
-if TYPE_CHECKING:
-    from services.generator.answer import Choices
-
 
 def explanation(
-    ranking: Ranking, held: Evidence, ask: Prompt, checker: Checker, choices: Choices
+    question: Question, ranking: Ranking, held: Evidence, ask: Prompt, checker: Checker, abstain_below: float
 ) -> dict[str, Any]:
     """What ``explain`` returns; JSON types only."""
     gap = held.features.gap
     return {
-        "passages": [stages(rank, each) for rank, each in enumerate(ranking.best, 1)],
+        "passages": [stages(question.query, rank, each) for rank, each in enumerate(ranking.best, 1)],
         "scorer": ranking.scorer or None,
         "sentences": [
             {
@@ -34,7 +32,7 @@ def explanation(
         ],
         "abstention": {
             "chance": held.chance,
-            "abstain_below": choices.abstain_below,
+            "abstain_below": abstain_below,
             "sentence_score": held.features.sentence,
             "gap": None if math.isnan(gap) else gap,
         },
@@ -43,7 +41,7 @@ def explanation(
     }
 
 
-def stages(rank: int, ranked: Ranked) -> dict[str, Any]:
+def stages(query: str, rank: int, ranked: Ranked) -> dict[str, Any]:
     """A passage's rank and score at each stage; what a stage did not give is absent."""
     hit = ranked.hit
     found: dict[str, Any] = {
@@ -51,6 +49,7 @@ def stages(rank: int, ranked: Ranked) -> dict[str, Any]:
         "document_id": hit.passage.document_id,
         "rank": rank,
         "score": ranked.score,
+        "raw": ranked.raw,
         "retrieve_rank": ranked.place,
         "retrieve_score": hit.score,
     }
@@ -60,4 +59,7 @@ def stages(rank: int, ranked: Ranked) -> dict[str, Any]:
     for name in ("duplicates", "neighbours"):
         if names := list(getattr(hit, name)):
             found[name] = names
+    if ranked.matches:
+        own = (hit.own_start, hit.own_end) if hit.own_end else None
+        found["matches"] = highlights(query, hit.passage, ranked.matches, own)
     return found

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
+from ragline.errors import Internal, InvalidRequest, Overloaded, RaglineError, TimedOut, Unavailable
 from ragline.v1 import retriever_pb2
 from ragline.v1.reranker_pb2 import Candidate
 from services.generator import abstain
 from services.generator.clock import Clock
-from services.generator.events import Ranked
+from services.generator.events import Question, Ranked
 from services.generator.evidence import Overlap, Sentence, heading, scored, split
-from services.generator.sources import Sources
+from services.generator.sources import Scores, Sources
 
 # The reranker's failures that an answer survives; anything else says that the request is wrong.
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best passages; ``scores`` are those of the whole pool, ``scorer`` is empty where none was at work."""
+    """The best passages; ``scores`` are the raw ones of the pool, ``scorer`` is empty where none answered."""
 
     best: tuple[Ranked, ...]
     scores: tuple[float, ...]
@@ -42,30 +42,48 @@ class Evidence:
     degraded: tuple[str, ...]
 
 
-async def rank(sources: Sources, query: str, found: retriever_pb2.SearchResult, top_k: int) -> Ranking:
-    """The ``top_k`` best of what was found; in the order of the search where the reranker is away."""
+async def rank(sources: Sources, question: Question, found: retriever_pb2.SearchResult) -> Ranking:
+    """The ``top_k`` best of what was found; in the order of the search where the reranker is away.
+
+    Raises InvalidRequest for a scorer that there is not.
+    """
     hits = list(found.hits)
+    if sources.reranker is None and question.scorer:
+        raise InvalidRequest(
+            "There is no reranker here (GENERATOR_RERANKER_ADDRESS); leave scorer out.", field="scorer"
+        )
     if not hits or sources.reranker is None:
-        return ranking(hits, [hit.score for hit in hits], "", (), top_k)
+        return searched(hits, (), question.top_k)
     try:
-        scores, scorer = await sources.rerank(query, [candidate(hit) for hit in hits], found.statistics)
+        made = await sources.rerank(
+            question.query,
+            [candidate(hit) for hit in hits],
+            found.statistics,
+            question.scorer,
+            explain=question.explain,
+        )
     except AWAY as error:
         tell(error)
-        return ranking(hits, [hit.score for hit in hits], "", ("rerank",), top_k)
-    return ranking(hits, scores, scorer, (), top_k)
+        return searched(hits, ("rerank",), question.top_k)
+    if not made.scorer:
+        return searched(hits, ("rerank",), question.top_k)
+    return reranked(hits, made, question.top_k)
 
 
-def ranking(
-    hits: Sequence[retriever_pb2.Hit],
-    scores: Sequence[float],
-    scorer: str,
-    degraded: tuple[str, ...],
-    top_k: int,
-) -> Ranking:
-    """The hits by score; equal scores stay in the order of the search."""
-    places = sorted(range(len(hits)), key=lambda place: -scores[place])[:top_k]
-    best = tuple(Ranked(hits[place], scores[place], place + 1) for place in places)
-    return Ranking(best, tuple(scores), scorer, degraded)
+def searched(hits: Sequence[retriever_pb2.Hit], degraded: tuple[str, ...], top_k: int) -> Ranking:
+    """The hits in the order of the search, by its scores."""
+    best = tuple(Ranked(hit, hit.score, place, hit.score) for place, hit in enumerate(hits[:top_k], 1))
+    return Ranking(best, tuple(hit.score for hit in hits), "", degraded)
+
+
+def reranked(hits: Sequence[retriever_pb2.Hit], made: Scores, top_k: int) -> Ranking:
+    """The hits in the reranker's order."""
+    raw = tuple(entry.raw for entry in made.entries)
+    best = tuple(
+        Ranked(hits[place], made.entries[place].score, place + 1, raw[place], tuple(made.entries[place].matches))
+        for place in made.order[:top_k]
+    )
+    return Ranking(best, raw, made.scorer, tuple(f"rerank:{name}" for name in made.failed))
 
 
 def candidate(hit: retriever_pb2.Hit) -> Candidate:
@@ -76,6 +94,7 @@ def candidate(hit: retriever_pb2.Hit) -> Candidate:
         made.dense_score = hit.dense_score
     if hit.HasField("sparse_score"):
         made.sparse_score = hit.sparse_score
+    made.fused_score = hit.score
     return made
 
 
@@ -96,12 +115,13 @@ async def evidence(
     candidates = [Candidate(text=heading(passages[each.passage], each.text)) for each in first]
     try:
         with clock.stage("evidence"):
-            own, scorer = await sources.rerank(query, candidates, found.statistics)
-    except AWAY as error:
+            made = await sources.rerank(query, candidates, found.statistics, ranked.scorer)
+    except (*AWAY, InvalidRequest) as error:  # also where the scorer has gone meanwhile
         tell(error)
         return judged(by_words, "", replace(ranked, degraded=("rerank",)), by_words)
-    scores = [each.score for each in ranked.best]
-    return judged([*scored(first, own, scores), *likely[limit:]], scorer, ranked, by_words)
+    own = [entry.raw for entry in made.entries]
+    scores = [each.raw for each in ranked.best]
+    return judged([*scored(first, own, scores), *likely[limit:]], made.scorer, ranked, by_words)
 
 
 def sentences(
@@ -117,7 +137,7 @@ def sentences(
     by_words = scored(pieces, shares, wholes)
     if ranked.scorer not in abstain.CALIBRATIONS:
         return by_words, by_words
-    return scored(pieces, shares, [each.score for each in ranked.best], 1.0), by_words
+    return scored(pieces, shares, [each.raw for each in ranked.best], 1.0), by_words
 
 
 def judged(found: Sequence[Sentence], scorer: str, ranked: Ranking, by_words: Sequence[Sentence]) -> Evidence:

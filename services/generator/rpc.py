@@ -46,6 +46,7 @@ class GeneratorRpc(generator_pb2_grpc.GeneratorServicer):
                 temperature=request.temperature,
                 filter_json=request.filter_json,
                 explain=request.explain,
+                scorer=request.scorer,
                 retrieval=retrieval(request),
             ),
             self.limits,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from ragline.errors import Internal
 from ragline.grpc_client import call
 from ragline.v1 import reranker_pb2, reranker_pb2_grpc, retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Statistics
@@ -19,6 +20,19 @@ MODES = {
     "sparse": retriever_pb2.MODE_SPARSE,
     "auto": retriever_pb2.MODE_AUTO,
 }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the reranker said: an entry a candidate, in their order; ``order`` are their places, best first.
+
+    ``scorer`` is empty where none answered; ``failed`` are those that were to answer before it.
+    """
+
+    entries: Sequence[reranker_pb2.RerankScore]
+    order: Sequence[int]
+    scorer: str
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,17 +79,31 @@ class Sources:
         return await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
 
     async def rerank(
-        self, query: str, candidates: Sequence[reranker_pb2.Candidate], statistics: Statistics
-    ) -> tuple[list[float], str]:
-        """One score a candidate, in the candidates' order, and the name of the scorer."""
+        self,
+        query: str,
+        candidates: Sequence[reranker_pb2.Candidate],
+        statistics: Statistics,
+        scorer: str = "",
+        *,
+        explain: bool = False,
+    ) -> Scores:
+        """The candidates' scores; raises Internal where one has none, InvalidRequest for an unknown scorer."""
         if self.reranker is None:
             raise RuntimeError("there is no reranker to ask; the caller looks first")
-        request = reranker_pb2.RerankRequest(query=query, candidates=candidates, statistics=statistics)
+        request = reranker_pb2.RerankRequest(
+            query=query, candidates=candidates, statistics=statistics, scorer=scorer, explain=explain
+        )
         response = await call(self.reranker.Rerank, request, timeout_s=self.timeouts.rerank_s)
-        scores = [0.0] * len(candidates)
-        for score in response.scores:
-            scores[score.index] = score.score
-        return scores, response.scorer
+        order = [entry.index for entry in response.scores]
+        if sorted(order) != list(range(len(candidates))):
+            raise Internal("The reranker did not score each candidate once.")
+        if not any(entry.raw for entry in response.scores):
+            for (
+                entry
+            ) in response.scores:  # of a release that knew no other score; replicas are upgraded one by one
+                entry.raw = entry.score
+        entries = sorted(response.scores, key=lambda entry: entry.index)
+        return Scores(entries, order, response.scorer, tuple(response.degraded))
 
     async def document(self, tenant: str, collection: str, document_id: str) -> retriever_pb2.Document:
         """A document with its source text; raises NotFound."""
