@@ -20,6 +20,7 @@ from ragline.cache import Cache
 from ragline.http.ready import Check
 from ragline.models import ModelStore
 from ragline.service import Service
+from ragline.token_vectors import Layout
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
 from services.preprocess import api, api_collections, api_embed, job_stores
 from services.preprocess.blobs import Blobs
@@ -190,6 +191,7 @@ def embedding_of(settings: Settings, embedder: Embedder, cache: Cache, name: str
         cache,
         max_batch_tokens=settings.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,
+        layout=Layout(settings.token_bits, settings.token_dimensions),
         name=name,
     )
 

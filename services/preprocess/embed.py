@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from ragline import token_vectors as kept
 from ragline.batching import Batcher
 from ragline.cache import Cache
+from ragline.encoder import Tokens
 from ragline.errors import Unavailable
+from ragline.token_vectors import Layout
 from services.preprocess.embedders import Embedder
 from services.preprocess.vector_rows import Row, pack_row, unpack_row
 
 T = TypeVar("T")
+Pack = Callable[[Tokens, NDArray[np.float32]], bytes]
 
 QUERY, PASSAGE = 0, 1
 """Lanes: a query goes ahead of passages."""
@@ -44,18 +47,19 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Item:
-    """A text in the batcher; ``size`` in word pieces."""
+    """A text in the batcher; ``size`` in word pieces. ``pack`` makes an entry of its token vectors, if wanted."""
 
     text: str
     size: int
-    token_vectors: bool
+    pack: Pack | None
 
 
 class Embedding:
     """The use case behind REST, gRPC and ingest.
 
     Vectors are cached by the embedder's fingerprint and the text's hash, so they are never stale: those of
-    passages until room is needed or they are purged, all others for ``query_ttl_s`` seconds. A batch holds
+    passages until room is needed or they are purged, all others for ``query_ttl_s`` seconds. Passages' token
+    vectors are kept in ``layout``, queries' whole. A batch holds
     up to ``max_batch_tokens`` padded word pieces, the queue up to ``max_queue_tokens``.
     """
 
@@ -67,8 +71,10 @@ class Embedding:
         max_batch_tokens: int = 1024,
         max_queue_tokens: int = 524_288,
         query_ttl_s: float = 600.0,
+        layout: Layout | None = None,
         name: str = "embedder",
     ) -> None:
+        self.layout = layout or Layout()
         self.embedder, self.cache, self.query_ttl_s = embedder, cache, query_ttl_s
         self.writes: set[asyncio.Task[None]] = set()
         self.batcher: Batcher[Item, Row] = Batcher(
@@ -101,7 +107,8 @@ class Embedding:
     ) -> Embeddings:
         """Embed the texts, in order; equal ones once.
 
-        With ``token_vectors`` those of what is embedded now are put in the cache for the reranker.
+        With ``token_vectors`` those of what is embedded now are put in the cache for the reranker, as it wants
+        them of queries or of passages, by the lane.
         ``lasting`` vectors stay in the cache; unless told, those of the passage lane do. Raises Overloaded
         when the queue is full and Unavailable when the embedder has stopped.
         """
@@ -113,43 +120,48 @@ class Embedding:
         rows: list[Row | None] = [unpack_row(value, width) if value else None for value in known]
         missing = [at for at, row in enumerate(rows) if row is None]
         if missing:
-            fresh = await self.compute([distinct[at] for at in missing], lane, token_vectors=token_vectors)
+            pack = (self.pack_query if lane == QUERY else self.pack_passage) if token_vectors else None
+            fresh = await self.compute([distinct[at] for at in missing], lane, pack)
             for at, new in zip(missing, fresh, strict=True):
                 rows[at] = new
-            entries = self.entries([distinct[at] for at in missing], [keys[at] for at in missing], fresh)
+            entries = {keys[at]: pack_row(row) for at, row in zip(missing, fresh, strict=True)}
+            entries |= self.token_entries([distinct[at] for at in missing], fresh, lane)
             await self.keep(entries, lasting=lasting)
         by_text = dict(zip(distinct, rows, strict=True))
         return self.gather([row for text in texts if (row := by_text[text])], len(missing))
 
-    async def compute(self, texts: Sequence[str], lane: int, *, token_vectors: bool) -> list[Row]:
+    async def compute(self, texts: Sequence[str], lane: int, pack: Pack | None) -> list[Row]:
         """The rows of texts that are not cached."""
         counts = await light(texts, self.embedder.count_tokens)
         most = self.embedder.max_tokens
-        items = [
-            Item(text, min(count + 2, most), token_vectors) for text, count in zip(texts, counts, strict=True)
-        ]
+        items = [Item(text, min(count + 2, most), pack) for text, count in zip(texts, counts, strict=True)]
         return await self.batcher.submit_many(items, lane)
 
     def run(self, items: Sequence[Item]) -> list[Row]:
         """One batch, in the batcher's thread."""
-        wanted = any(item.token_vectors for item in items)
+        wanted = any(item.pack for item in items)
         result = self.embedder.embed([item.text for item in items], token_vectors=wanted)
-        packed: Sequence[bytes | None] = result.packed or [None] * len(items)
-        columns = zip(
-            items, result.vectors, result.tokens, result.token_ids, result.truncated, packed, strict=True
-        )
-        return [
-            Row(vector, tokens, ids, truncated, bits if item.token_vectors else None)
-            for item, vector, tokens, ids, truncated, bits in columns
-        ]
+        found = result.token_vectors
+        packed = [item.pack(*found[at]) if item.pack and found else None for at, item in enumerate(items)]
+        columns = zip(result.vectors, result.tokens, result.token_ids, result.truncated, packed, strict=True)
+        return [Row(*column) for column in columns]
 
-    def entries(self, texts: Sequence[str], keys: Sequence[str], rows: Sequence[Row]) -> dict[str, bytes]:
-        """What the cache is to hold of new rows."""
-        entries = {key: pack_row(row) for key, row in zip(keys, rows, strict=True)}
-        for text, row in zip(texts, rows, strict=True):
-            if row.packed is not None:
-                entries[kept.key(self.embedder.fingerprint, text)] = row.packed
-        return entries
+    def pack_passage(self, tokens: Tokens, vectors: NDArray[np.float32]) -> bytes:
+        """The entry of a passage's token vectors."""
+        return kept.pack(tokens, vectors, self.layout)
+
+    def pack_query(self, tokens: Tokens, vectors: NDArray[np.float32]) -> bytes:
+        """The entry of a query's token vectors."""
+        return kept.pack_query(kept.query_tokens(tokens, vectors))
+
+    def token_entries(self, texts: Sequence[str], rows: Sequence[Row], lane: int) -> dict[str, bytes]:
+        """What the cache is to hold of new rows' token vectors."""
+        name = kept.query_key if lane == QUERY else kept.key
+        return {
+            name(self.embedder.fingerprint, text): row.packed
+            for text, row in zip(texts, rows, strict=True)
+            if row.packed is not None
+        }
 
     async def keep(self, entries: dict[str, bytes], *, lasting: bool) -> None:
         """Cache entries. Lasting ones are waited for; others are not, and in a rush are dropped."""

@@ -12,7 +12,7 @@ from services.preprocess.loaded import Loaded
 
 
 class PreprocessRpc(preprocess_pb2_grpc.PreprocessServicer):
-    """Embeds; with ``token_vectors`` those of passages are kept for the reranker."""
+    """Embeds; with ``token_vectors`` those are kept for the reranker."""
 
     def __init__(self, loaded: Loaded, limits: Limits, *, token_vectors: bool = True) -> None:
         self.loaded, self.limits, self.token_vectors = loaded, limits, token_vectors
@@ -25,7 +25,7 @@ class PreprocessRpc(preprocess_pb2_grpc.PreprocessServicer):
         passages = request.kind == pb.EmbedRequest.KIND_PASSAGE
         embedding = self.loaded.of(request.fingerprint) or self.loaded.first
         result = await embedding.embed(
-            request.texts, lane=PASSAGE if passages else QUERY, token_vectors=passages and self.token_vectors
+            request.texts, lane=PASSAGE if passages else QUERY, token_vectors=self.token_vectors
         )
         return pb.EmbedResponse(
             vectors=result.vectors.astype("<f4").tobytes(),

@@ -45,7 +45,9 @@ class Settings(settings.Settings):
         "", description="what is to embed from the next `ragline reembed` on, loaded beside embedder; empty: none"
     )
     next_embedder_options: dict[str, Any] = Field(default={}, description="options of the next embedder, as JSON")
-    token_vectors: bool = Field(True, description="keep each passage's token vectors for the reranker")
+    token_vectors: bool = Field(
+        True, description="keep the token vectors of passages and queries for the reranker"
+    )
     max_batch_tokens: int = Field(1024, ge=1, description="most word pieces in one run of the model")
     max_queue_tokens: int = Field(524_288, ge=1, description="most word pieces that wait for the model")
     max_inputs: int = Field(1024, ge=1, description="most texts in one request to embed")

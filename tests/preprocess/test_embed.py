@@ -15,6 +15,7 @@ from ragline.cache import Cache
 from ragline.cache.memory import MemoryCache
 from ragline.errors import Overloaded, Unavailable
 from ragline.models import ModelStore
+from ragline.token_vectors import Layout
 from services.preprocess.embed import INLINE_CHARS, PASSAGE, QUERY, Embedding
 from services.preprocess.embedders import Parts, hashing, onnx
 from tests.preprocess.recording import Recording
@@ -180,13 +181,34 @@ async def test_token_vectors_of_passages_are_kept_for_the_reranker(minilm: Path,
 
     stored = await cache.get_many([token_vectors.key(embedder.fingerprint, text) for text in [*texts, "unwanted"]])
 
-    packed = embedder.embed(texts, token_vectors=True).packed
-    assert packed is not None
-    for mine, theirs in zip(stored[:3], packed, strict=True):
+    found = embedder.embed(texts, token_vectors=True).token_vectors
+    assert found is not None
+    for mine, (tokens, vectors) in zip(stored[:3], found, strict=True):
         assert mine is not None
-        unpacked, expected = token_vectors.unpack(mine), token_vectors.unpack(theirs)
+        unpacked, expected = token_vectors.unpack(mine), token_vectors.unpack(token_vectors.pack(tokens, vectors))
         assert len(unpacked) == len(expected)
         # A number within 1e-6 of nought may fall on either side of it in another batch.
         assert np.mean(np.unpackbits(unpacked.codes) != np.unpackbits(expected.codes)) < 1e-3
     assert stored[3] is None
     await embedding.close()
+
+
+@pytest.mark.models
+async def test_token_vectors_are_kept_as_the_reranker_wants_them(minilm: Path) -> None:
+    now = [0.0]
+    memory = MemoryCache(1_000_000, clock=lambda: now[0])
+    embedder = onnx.load(Parts(ModelStore(minilm.parent), 1), model=str(minilm))
+    embedding = Embedding(embedder, memory, query_ttl_s=60, layout=Layout(4, 96))
+    await embedding.start()
+    await embedding.embed(["A cat sat."], lane=PASSAGE, token_vectors=True)
+    await embedding.embed(["Where sat a cat?"], lane=QUERY, token_vectors=True)
+    await embedding.close()  # what is not waited for has been written then
+    keys = [token_vectors.key(embedder.fingerprint, "A cat sat.")]
+    keys += [token_vectors.query_key(embedder.fingerprint, "Where sat a cat?")]
+    passage, query = await memory.get_many(keys)
+    assert passage is not None
+    assert token_vectors.unpack(passage).layout == Layout(4, 96)
+    assert query is not None
+    assert token_vectors.unpack_query(query).vectors.shape == (5, 384)
+    now[0] = 61
+    assert [value is None for value in await memory.get_many(keys)] == [False, True]

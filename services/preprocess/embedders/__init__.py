@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ragline.encoder import Tokens
 from ragline.models import ModelStore
 
 
@@ -27,16 +28,16 @@ class Embedded:
 
     ``vectors`` is float32 (n, dimensions), of unit length. ``tokens`` counts the word pieces read of each
     text, special ones included, and ``truncated`` says whether there were more. ``token_ids`` holds each
-    text's distinct word pieces as ascending uint32, without special ones. ``packed`` is each text's token
-    vectors as ``ragline.token_vectors.pack`` gives them; None where they were not asked for or the embedder
-    has none.
+    text's distinct word pieces as ascending uint32, without special ones. ``token_vectors`` are each text's
+    word pieces and float32 (word pieces, width) of them, special ones included, which may be views of the whole
+    batch; None where they were not asked for or the embedder has none.
     """
 
     vectors: NDArray[np.float32]
     tokens: list[int]
     token_ids: list[NDArray[np.uint32]]
     truncated: list[bool]
-    packed: list[bytes] | None = None
+    token_vectors: list[tuple[Tokens, NDArray[np.float32]]] | None = None
 
 
 class Embedder(Protocol):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ragline import token_vectors as kept
 from ragline.encoder import Encoder
 from services.preprocess.embedders import Embedded, Parts
 
@@ -35,7 +34,7 @@ class Onnx:
             tokens=[len(each) for each in tokens],
             token_ids=[np.unique(each.ids[~each.special]).astype(np.uint32) for each in tokens],
             truncated=[each.truncated for each in tokens],
-            packed=None if rows is None else [kept.pack(t, v) for t, v in zip(tokens, rows, strict=True)],
+            token_vectors=None if rows is None else list(zip(tokens, rows, strict=True)),
         )
 
 

@@ -61,7 +61,7 @@ def test_vectors_are_unit_float32_rows(embedder: Embedder) -> None:
 def test_every_column_has_one_entry_a_text(embedder: Embedder) -> None:
     result = embedder.embed(MIXED, token_vectors=True)
     assert len(result.tokens) == len(result.token_ids) == len(result.truncated) == len(MIXED)
-    assert result.packed is None or len(result.packed) == len(MIXED)
+    assert result.token_vectors is None or len(result.token_vectors) == len(MIXED)
 
 
 def test_no_texts_give_no_rows(embedder: Embedder) -> None:
@@ -100,13 +100,14 @@ def test_counts_are_of_whole_texts_and_reads_are_cut(embedder: Embedder) -> None
     assert result.tokens[1] == embedder.max_tokens
 
 
-def test_packed_token_vectors_come_only_when_asked_for(embedder: Embedder) -> None:
-    assert embedder.embed(["a cat"]).packed is None
-    packed = embedder.embed(["a cat, a mat", ""], token_vectors=True).packed
-    if packed is not None:
-        unpacked = [token_vectors.unpack(each) for each in packed]
-        assert [len(each) for each in unpacked] == [4, 2]
-        assert all(each.codes.shape[1] == embedder.dimensions // 8 for each in unpacked)
+def test_token_vectors_come_only_when_asked_for(embedder: Embedder) -> None:
+    assert embedder.embed(["a cat"]).token_vectors is None
+    found = embedder.embed(["a cat, a mat", ""], token_vectors=True).token_vectors
+    if found is not None:
+        assert [vectors.shape for _, vectors in found] == [
+            (len(tokens), embedder.dimensions) for tokens, _ in found
+        ]
+        assert [len(token_vectors.unpack(token_vectors.pack(*each))) for each in found] == [4, 2]
 
 
 def test_another_load_has_the_same_fingerprint(embedder: Embedder) -> None:

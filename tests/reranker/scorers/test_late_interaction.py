@@ -1,14 +1,17 @@
 """The recipe on the real model: kept vectors are found, numbers are right, the answer wins."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
+import structlog
 
 from ragline import token_vectors
 from ragline.encoder import Encoder
+from ragline.token_vectors import Layout
 from services.reranker.scorers import Candidate, Parts, Statistics
 from services.reranker.scorers.late_interaction import LateInteraction, load
 
@@ -119,6 +122,51 @@ async def test_damaged_vectors_are_encoded_again(
     clean = await scorer.score(QUERY, candidates(TEXTS), None)
     await parts.cache.set_many({token_vectors.key(encoder.fingerprint, TEXTS[0]): damaged})
     assert await scorer.score(QUERY, candidates(TEXTS), None) == pytest.approx(clean, abs=1e-3)
+
+
+async def test_a_query_that_was_embedded_is_not_encoded_again(
+    scorer: LateInteraction, parts: Parts, encoder: Encoder
+) -> None:
+    scores = await scorer.score(QUERY, candidates(TEXTS), None)
+    assert scorer.vectors.asked == 1
+    scorer.vectors.queries.clear()
+    tokens = encoder.tokenize([QUERY])
+    vectors = encoder.encode(tokens, token_vectors=True).token_vectors
+    assert vectors is not None
+    packed = token_vectors.pack_query(token_vectors.query_tokens(tokens[0], vectors[0]))
+    await parts.cache.set_many({token_vectors.query_key(encoder.fingerprint, QUERY): packed})
+    assert await scorer.score(QUERY, candidates(TEXTS), None) == pytest.approx(scores, abs=2e-3)
+    assert scorer.vectors.asked == 1
+    await parts.cache.set_many({token_vectors.query_key(encoder.fingerprint, "lost?"): packed[:-1]})
+    await scorer.score("lost?", candidates(TEXTS), None)
+    assert scorer.vectors.asked == 2
+
+
+@pytest.mark.parametrize("layout", [Layout(2), Layout(8, 192), Layout(1, 128)])
+async def test_another_layout_encodes_again_and_orders_alike(
+    scorer: LateInteraction, parts: Parts, minilm: Path, layout: Layout
+) -> None:
+    before = await scorer.score(QUERY, candidates(TEXTS), None)
+    other = load(replace(parts, layout=layout), model=str(minilm))
+    await other.start()
+    scores = await other.score(QUERY, candidates(TEXTS), None)
+    assert np.argsort(scores).tolist() == np.argsort(before).tolist()
+    assert other.vectors.encoded == len(TEXTS)
+    assert await other.score(QUERY, candidates(TEXTS), None) == pytest.approx(scores, abs=1e-5)
+    assert other.vectors.encoded == len(TEXTS)
+    assert other.fingerprint != scorer.fingerprint
+    await other.close()
+
+
+async def test_frequencies_of_another_encoder_are_left_out(scorer: LateInteraction, encoder: Encoder) -> None:
+    counts = {i: 10 * n for n, i in enumerate(floats(encoder, QUERY)[0].tolist())}
+    without = await scorer.score(QUERY, candidates(TEXTS), None)
+    assert await scorer.score(QUERY, candidates(TEXTS), Statistics(5000, counts, encoder.fingerprint)) != without
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            strange = Statistics(5000, counts, "another")
+            assert await scorer.score(QUERY, candidates(TEXTS), strange) == without
+    assert [entry["embedder"] for entry in logs] == ["another"]
 
 
 async def test_without_keeping_the_cache_is_left_alone(parts: Parts, minilm: Path) -> None:
