@@ -16,6 +16,7 @@ from ragline.service import Service
 from ragline.settings import SettingsError
 from ragline.token_vectors import Layout
 from services.reranker import admin, api, probe, rpc
+from services.reranker.chain import Safety
 from services.reranker.keeping import Scores
 from services.reranker.loading import Bounds, Loader
 from services.reranker.pool import Pool
@@ -24,6 +25,7 @@ from services.reranker.roster import Loaded, Roster
 from services.reranker.scorers import Parts
 from services.reranker.scorers._open import open_scorer
 from services.reranker.settings import Choice, Settings
+from services.reranker.starting import Starting, orders
 from services.reranker.swap import Swaps
 from services.reranker.trials import Trials
 
@@ -38,13 +40,14 @@ async def build(settings: Settings) -> Service:
     parts = parts_of(settings)
     roster = Roster(open_scorers(settings, parts))
     scores = ragline.cache.open(settings.scores_url, name="rerank_scores") if settings.scores_url else None
-    trials = Trials(roster, settings.calibration)
+    trials = trials_of(settings, roster)
     reranker = Reranker(
         roster,
         limits(settings),
         Scores(scores, settings.scores_ttl_s),
-        trials=trials,
-        calibrations=settings.calibration,
+        safety(settings, roster),
+        trials,
+        settings.calibration,
     )
     swaps = Swaps(
         roster,
@@ -54,6 +57,7 @@ async def build(settings: Settings) -> Service:
         hold_s=settings.hold_s,
         most=settings.max_loaded,
     )
+    starting = Starting(swaps, orders(settings, roster.names()))
     routes = APIRouter()
     routes.include_router(api.router(reranker))
     routes.include_router(admin.router(swaps, token))
@@ -62,8 +66,8 @@ async def build(settings: Settings) -> Service:
         router=routes,
         add_rpc=rpc.add(reranker),
         checks={"scorer": roster.check},
-        start=roster.start,
-        stop=lambda: stop(swaps, parts, scores),
+        start=lambda: start(roster, starting),
+        stop=lambda: stop(starting, trials, swaps, parts, scores),
     )
 
 
@@ -101,6 +105,27 @@ def limits(settings: Settings) -> Limits:
         max_passage_chars=settings.max_passage_chars,
         max_query_chars=settings.max_query_chars,
         max_total_chars=settings.max_total_chars,
+        max_spans=settings.max_spans,
+    )
+
+
+def safety(settings: Settings, roster: Roster) -> Safety:
+    """What is done about failures."""
+    for name in settings.fallback:
+        if name not in roster.names():
+            there = ", ".join(roster.names())
+            raise SettingsError(f"RERANKER_FALLBACK names {name!r}, which is not loaded; there is {there}.")
+    return Safety(settings.fallback, settings.budget_s, settings.breaker_failures)
+
+
+def trials_of(settings: Settings, roster: Roster) -> Trials:
+    """What keeps the canary and the shadow."""
+    return Trials(
+        roster,
+        settings.calibration,
+        concurrency=settings.shadow_concurrency,
+        timeout_s=settings.shadow_timeout_s,
+        max_p95_s=settings.canary_max_p95_s,
     )
 
 
@@ -124,8 +149,16 @@ def admin_token(settings: Settings) -> SecretStr | None:
     return token
 
 
-async def stop(swaps: Swaps, parts: Parts, scores: Cache | None) -> None:
+async def start(roster: Roster, starting: Starting) -> None:
+    """Start the scorers' workers, and begin the trials."""
+    await roster.start()
+    starting.start()
+
+
+async def stop(starting: Starting, trials: Trials, swaps: Swaps, parts: Parts, scores: Cache | None) -> None:
     """End the scorers' workers and let go of the caches."""
+    await starting.close()
+    await trials.close()
     await swaps.close()
     await swaps.roster.close()
     parts.pool.close()

@@ -21,6 +21,20 @@ class Choice(BaseModel):
     options: dict[str, Any] = {}
 
 
+class Trial(Choice):
+    """A scorer to try on a share of the requests; without a ``name`` it is called by its own."""
+
+    name: str | None = Field(None, pattern=r"^[\w.-]{1,64}$")
+    share: float = Field(gt=0, le=1)
+    probe: bool = True
+
+
+class Shadowed(Trial):
+    """A scorer to try behind the answers' back; ``judge`` is a loaded one that says whose order is better."""
+
+    judge: str | None = None
+
+
 class Settings(settings.Settings):
     """Settings of the reranker."""
 
@@ -46,6 +60,26 @@ class Settings(settings.Settings):
         default={},
         description='what makes a chance of a scorer\'s raw score, as JSON: its name to {"slope": …, "middle": …}',
     )
+    fallback: tuple[str, ...] = Field(
+        (), description="loaded scorers to ask next where one fails, as JSON; after the last: the order given"
+    )
+    budget_s: float = Field(5.0, gt=0, description="longest that all scorers of a request may take together")
+    breaker_failures: int = Field(
+        5, ge=1, description="failures in a row after which a scorer is left alone for a while"
+    )
+    canary: Trial | None = Field(
+        None, description='a scorer that serves a share, as JSON: {"scorer": …, "options": {…}, "share": 0.05}'
+    )
+    canary_max_p95_s: float | None = Field(
+        None, gt=0, description="95th percentile of its seconds over which a canary withdraws; empty: no limit"
+    )
+    shadow: Shadowed | None = Field(
+        None,
+        description="a scorer that scores a share after the answers, as JSON: "
+        '{"scorer": …, "options": {…}, "share": 0.1, "judge": …}',
+    )
+    shadow_concurrency: int = Field(1, ge=1, description="most requests that a shadow is at; others are dropped")
+    shadow_timeout_s: float = Field(10.0, gt=0, description="longest that a shadow may take for a request")
     cache_url: str = Field(
         "", description="cache of the passages' token vectors, shared with preprocess; empty: a file in data_dir"
     )
@@ -57,7 +91,10 @@ class Settings(settings.Settings):
     max_passage_chars: int = Field(100_000, ge=1, description="longest passage, in characters")
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
     max_total_chars: int = Field(10_000_000, ge=1, description="most characters of all passages of a request")
-    max_waiting: int = Field(256, ge=1, description="most rerankings at work or waiting; one more is refused")
+    max_spans: int = Field(10_000, ge=1, description="most pieces of passages to score by themselves in a request")
+    max_waiting: int = Field(
+        256, ge=1, description="most rerankings of a scorer at work or waiting; one more is refused"
+    )
     max_batch_tokens: int = Field(8192, ge=1, description="most word pieces in one run of a model")
     max_queue_tokens: int = Field(262_144, ge=1, description="most word pieces that wait for a model")
 

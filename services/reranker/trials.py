@@ -44,7 +44,8 @@ class Served:
 class Trials:
     """At most one canary and one shadow, which must be loaded. Belongs to one event loop.
 
-    A shadow gets ``timeout_s`` for a request, ``concurrency`` requests at once; more are dropped and counted.
+    A shadow gets ``timeout_s`` for a request, ``concurrency`` requests at once; more are dropped and counted. A
+    canary withdraws when the 95th percentile of its seconds is over ``max_p95_s`` (None: no limit).
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Trials:
         *,
         concurrency: int = 1,
         timeout_s: float = 10.0,
+        max_p95_s: float | None = None,
     ) -> None:
         self.roster = roster
         self.concurrency = concurrency
         self.timeout_s = timeout_s
+        self.max_p95_s = max_p95_s
         # Scores of a shadow are not kept: what is measured is the scorer, not the cache.
         self.scoring = Scoring(Scores(None, 0), calibrations or {})
         self.attempts = Attempts(FAILURES)
@@ -143,13 +146,13 @@ class Trials:
         worth = dict(zip(shown, gains, strict=True))
         shadow.judged(judge(orders[0], orders[1], worth))
 
-    def begin_canary(self, name: str, share: float, max_p95_s: float | None = None) -> None:
+    def begin_canary(self, name: str, share: float) -> None:
         """Let a loaded scorer serve a share of the requests.
 
         Raises InvalidRequest for a share that is none, Conflict where it serves already or there is a canary.
         """
         self.allow("canary", name, share, self.canary)
-        self.canary = Canary(name, share, max_p95_s)
+        self.canary = Canary(name, share, self.max_p95_s)
         figures.share("canary", name, share)
         log.info("canary begins", scorer=name, share=share)
 
