@@ -12,30 +12,44 @@ from numpy.typing import NDArray
 from ragline.encoder import heads
 from ragline.encoder.architecture import architecture, document
 from ragline.encoder.encoder import token_limit
+from ragline.encoder.feeds import Runtime
 from ragline.encoder.fingerprint import fingerprint
-from ragline.encoder.graph import Graph
 from ragline.encoder.layers import Layers
+from ragline.encoder.runtimes import BUILDS, REFERENCE, Name, missing
 from ragline.encoder.safetensors import Weights
-from ragline.encoder.session import Session
 from ragline.encoder.tokenizer import FILE, Tokenizer, Tokens
+from ragline.settings import SettingsError
 
 
 @dataclass(frozen=True)
 class PairClassifier:
-    """A BERT-family sequence classifier; its methods may be called from several threads at once."""
+    """A BERT-family sequence classifier; its methods may be called from several threads at once.
+
+    ``fingerprint`` tells the content of weights and tokenizer and the limit; ``runtime`` says what computes, and two
+    of them may give scores that differ a little.
+    """
 
     name: str
     labels: int
     max_tokens: int
     fingerprint: str
     tokenizer: Tokenizer
-    session: Session
+    session: Runtime
+    runtime: Name = REFERENCE
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int, max_tokens: int | None = None) -> PairClassifier:
-        """The classifier of a model folder in the Hugging Face layout; options and errors as ``Encoder.open``."""
+    def open(
+        cls, folder: Path, *, threads: int, max_tokens: int | None = None, runtime: Name = REFERENCE
+    ) -> PairClassifier:
+        """The classifier of a model folder in the Hugging Face layout; options and errors as ``Encoder.open``.
+
+        Raises SettingsError, too, for a ``runtime`` that is not there or cannot take the model.
+        """
+        if lack := missing(runtime):
+            raise SettingsError(f"the runtime {runtime} cannot be had: {lack}.")
+        kind, run = BUILDS[runtime]
         model = architecture(document(folder / "config.json"), folder)
-        weights, graph = Weights(folder), Graph()
+        weights, graph = Weights(folder), kind()
         encoded = Layers(graph, weights, model).build(pairs=True)
         labels = heads.classifier(graph, encoded, weights, model)
         limit = token_limit(folder, encoded.positions, max_tokens)
@@ -45,7 +59,8 @@ class PairClassifier:
             max_tokens=limit,
             fingerprint=fingerprint([*weights.files, folder / FILE], model, labels, limit),
             tokenizer=Tokenizer(folder, limit=limit, rows=encoded.words, pairs=True),
-            session=Session(graph, threads=threads),
+            session=run(graph, threads=threads),
+            runtime=runtime,
         )
 
     def tokenize(self, query: str, texts: Sequence[str]) -> list[Tokens]:

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ragline.encoder.feeds import feeds
 from ragline.encoder.graph import Graph
 from ragline.encoder.tokenizer import Tokens
 
@@ -35,12 +36,5 @@ class Session:
 
     def run(self, batch: Sequence[Tokens], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         """The named outputs; only what they need is computed."""
-        length = max(len(tokens) for tokens in batch)
-        feeds = {name: np.zeros((len(batch), length), np.int64) for name in self.inputs}
-        for row, tokens in enumerate(batch):
-            feeds["input_ids"][row, : len(tokens)] = tokens.ids
-            feeds["attention_mask"][row, : len(tokens)] = 1
-            if "token_type_ids" in feeds:
-                feeds["token_type_ids"][row, : len(tokens)] = tokens.types
-        results: list[NDArray[np.float32]] = self.session.run(list(outputs), feeds)
+        results: list[NDArray[np.float32]] = self.session.run(list(outputs), feeds(batch, self.inputs))
         return results
