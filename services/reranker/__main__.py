@@ -83,6 +83,7 @@ def parts_of(settings: Settings) -> Parts:
         max_batch_tokens=settings.max_batch_tokens,
         max_queue_tokens=settings.max_queue_tokens,
         layout=Layout(settings.token_bits, settings.token_dimensions),
+        data_dir=settings.data_dir.absolute(),
     )
 
 

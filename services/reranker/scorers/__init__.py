@@ -57,7 +57,8 @@ class Scorer(Protocol):
     first stage's scores or the statistics.
 
     A scorer may also have ``async start()`` (called once the service listens), ``async check()`` (raises
-    Unavailable while it cannot work: the service is then not ready) and ``async close()`` (called last).
+    Unavailable while it cannot work: the service is then not ready) and ``async close()`` (called last). Its
+    ``calibration`` makes a raw score a chance from 0 to 1, and never turns the order round.
     """
 
     @property
@@ -94,3 +95,4 @@ class Parts:
     max_batch_tokens: int
     max_queue_tokens: int
     layout: Layout = field(default_factory=Layout)  # of the passages' token vectors in the cache
+    data_dir: Path | None = None  # for what a scorer finds out once; None: nothing is kept
