@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ragline.encoder.architecture import Architecture
 from ragline.encoder.graph import Graph
 from ragline.encoder.layers import Encoded
@@ -11,6 +13,14 @@ from ragline.encoder.safetensors import WAY_OUT, Weights
 from ragline.settings import SettingsError
 
 LOWEST = -3.4e38
+Steps = tuple[Sequence[tuple[str, str]], str]
+"""(Layer, activation) up to the last layer of a classifier, and that one, which gives the logits."""
+USUAL: Steps = ([("classifier.dense", "Tanh")], "classifier.out_proj")
+STEPS: Mapping[str, Steps] = {
+    "bert": ([("pooler.dense", "Tanh")], "classifier"),
+    "distilbert": ([("pre_classifier", "Relu")], "classifier"),
+    "electra": ([("classifier.dense", "Gelu")], "classifier.out_proj"),
+}
 
 
 def embedder(graph: Graph, encoded: Encoded, head: Head, width: int) -> int:
@@ -60,18 +70,18 @@ def dense(graph: Graph, vector: str, layer: Dense, width: int) -> tuple[str, int
 
 def classifier(graph: Graph, encoded: Encoded, weights: Weights, model: Architecture) -> int:
     """Add the output ``logits`` (batch, labels), as the transformers classes compute it; returns the labels."""
-    # (layer, activation) up to the last layer, which gives the logits.
-    steps, last = {
-        "bert": ([("pooler.dense", "Tanh")], "classifier"),
-        "distilbert": ([("pre_classifier", "Relu")], "classifier"),
-        "electra": ([("classifier.dense", "Gelu")], "classifier.out_proj"),
-    }.get(model.family, ([("classifier.dense", "Tanh")], "classifier.out_proj"))
+    steps, last = STEPS.get(model.family, USUAL)
     vector = first(graph, encoded)
     for name, activation in steps:
         vector = graph.node(activation, affine(graph, vector, weights, name, model.width))
-    labels = len(weights.array(place(weights, last) + ".weight", (None, model.width)))
-    graph.output("logits", affine(graph, vector, weights, last, model.width), "batch", labels)
-    return labels
+    graph.output("logits", affine(graph, vector, weights, last, model.width), "batch", labels(weights, model))
+    return labels(weights, model)
+
+
+def labels(weights: Weights, model: Architecture) -> int:
+    """How many labels a classifier's weights tell apart."""
+    _, last = STEPS.get(model.family, USUAL)
+    return len(weights.array(place(weights, last) + ".weight", (None, model.width)))
 
 
 def affine(graph: Graph, vector: str, weights: Weights, name: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs a built graph on OpenVINO, which computes in bfloat16 or int8 where the CPU can; needs the extra [openvino]."""
+"""Runs a built graph on OpenVINO, in bfloat16 or int8 where the CPU can; needs the extra [openvino]."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ragline.settings import SettingsError
 LARGEST = 2_000_000_000
 """Bytes of weights: OpenVINO is handed one protobuf with everything in it, and those end at 2 GB."""
 KERNELS = 256
-"""Compiled steps kept for the shapes of late batches; OpenVINO itself would keep thousands, and texts come in every
-length."""
+"""Compiled steps kept for late batches' shapes; OpenVINO would keep thousands, and texts come in every length."""
 
 
 class Compiled:

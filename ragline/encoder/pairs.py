@@ -25,8 +25,8 @@ from ragline.settings import SettingsError
 class PairClassifier:
     """A BERT-family sequence classifier; its methods may be called from several threads at once.
 
-    ``fingerprint`` tells the content of weights and tokenizer and the limit; ``runtime`` says what computes, and two
-    of them may give scores that differ a little.
+    ``fingerprint`` tells the content of weights and tokenizer and the limit; ``runtime`` says what computes, and
+    two of them may give scores that differ a little.
     """
 
     name: str
@@ -62,6 +62,11 @@ class PairClassifier:
             session=run(graph, threads=threads),
             runtime=runtime,
         )
+
+    @staticmethod
+    def labels_of(folder: Path) -> int:
+        """How many labels a model folder's classifier has, without loading it; errors as ``open``."""
+        return heads.labels(Weights(folder), architecture(document(folder / "config.json"), folder))
 
     def tokenize(self, query: str, texts: Sequence[str]) -> list[Tokens]:
         """The query beside each text, ``max_tokens`` word pieces at most; offsets are within each text."""

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from ragline.batching import Batcher
 from ragline.errors import Unavailable
 from services.reranker.scorers import Candidate, Parts, Statistics
+from services.reranker.scorers._calibration import DEFAULT, Calibration
 
 Pair = TypeVar("Pair")
 
@@ -16,8 +17,8 @@ class Batched(Generic[Pair]):
     """Scores pairs of texts one by one, whichever request they are of.
 
     ``prepare`` makes one pair a passage of (query, texts), ``run`` gives one score a pair and ``size`` its
-    tokens; ``fingerprint`` tells the model and its options from all others. ``prepare`` runs in the pool,
-    ``run`` in the batcher's own thread.
+    tokens; ``fingerprint`` tells the model and its options from all others, ``calibration`` makes a score a
+    chance. ``prepare`` runs in the pool, ``run`` in the batcher's own thread.
     """
 
     pairwise = True
@@ -30,9 +31,11 @@ class Batched(Generic[Pair]):
         run: Callable[[Sequence[Pair]], Sequence[float]],
         size: Callable[[Pair], int],
         fingerprint: str,
+        calibration: Calibration = DEFAULT,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
+        self.calibration = calibration
         self.pool = parts.pool
         self.prepare = prepare
         self.batcher: Batcher[Pair, float] = Batcher(

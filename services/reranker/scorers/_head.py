@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragline.settings import SettingsError
+from services.reranker.scorers._calibration import DEFAULT, UNIT, Calibration
 
 Activation = Literal["auto", "sigmoid", "identity", "softmax"]
 
@@ -29,6 +30,11 @@ class Head:
 
     activation: Activation
     label: int
+
+    @property
+    def calibration(self) -> Calibration:
+        """What makes a score a chance: nothing where the activation did, the logistic function for a logit."""
+        return DEFAULT if self.activation == "identity" else UNIT
 
     def scores(self, logits: npt.NDArray[np.float32]) -> list[float]:
         """One score a row of (n, labels) logits."""

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from ragline import backends
 from ragline.settings import SettingsError
-from services.reranker.__main__ import hook
+from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts, Scorer, Statistics
 from services.reranker.scorers._open import PACKAGE, open_scorer
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ragline.settings import SettingsError
-from services.reranker.__main__ import hook
+from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers._open import open_scorer
 from tests.reranker import tiny
