@@ -53,7 +53,7 @@ async def build(settings: Settings) -> Service:
         roster,
         Loader(parts, bounds(settings), questions),
         trials,
-        kept=settings.extra_scorers,
+        kept={*settings.extra_scorers, *settings.fallback},
         hold_s=settings.hold_s,
         most=settings.max_loaded,
     )
@@ -65,7 +65,7 @@ async def build(settings: Settings) -> Service:
         name="reranker",
         router=routes,
         add_rpc=rpc.add(reranker),
-        checks={"scorer": roster.check},
+        checks={"scorer": lambda: roster.check(settings.fallback)},
         start=lambda: start(roster, starting),
         stop=lambda: stop(starting, trials, swaps, parts, scores),
     )

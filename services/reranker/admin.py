@@ -18,7 +18,7 @@ from services.reranker.swap import Order, Swaps, record
 PATH = "/admin/reranker"
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 LOCAL_NAMES = ("localhost", "ip6-localhost")
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "scorer": "cross_encoder",
     "options": {"model": "models/ms-marco-MiniLM-L6-v2"},
     "name": "minilm-ce",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,5 +194,6 @@ def explained(error: BaseException) -> RaglineError:
         return InvalidRequest(text)
     if isinstance(error, MemoryError) or any(sign in text.lower() for sign in NO_MEMORY):
         return Unavailable(f"there was not enough memory for it ({text or type(error).__name__})")
-    log.error("scorer failed", error=type(error).__name__, exc_info=error)
+    # As text: a log that shows the variables of a trace would show what is secret in the options.
+    log.error("scorer failed", trace="".join(traceback.format_exception(error)))
     return InvalidRequest(f"its code raised {type(error).__name__}: {text}" if text else type(error).__name__)

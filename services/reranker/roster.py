@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import gc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,9 +142,20 @@ class Roster:
         for place in list(self.places.values()):
             await hook(place.loaded.scorer, "start")()
 
-    async def check(self) -> None:
-        """Raise what keeps the serving scorer from work."""
-        with self.lease() as loaded:
+    async def check(self, others: Sequence[str] = ()) -> None:
+        """Raise what keeps the serving scorer from work, unless one of the ``others`` could answer for it."""
+        try:
+            await self.checked(self.default)
+        except RaglineError:
+            for name in others:
+                with suppress(RaglineError):
+                    await self.checked(name)
+                    return
+            raise
+
+    async def checked(self, name: str) -> None:
+        """Raise what keeps a scorer from work."""
+        with self.lease(name) as loaded:
             await hook(loaded.scorer, "check")()
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -20,6 +20,7 @@ from services.reranker.loading import Loader
 from services.reranker.probe import described
 from services.reranker.roster import Loaded, Roster
 from services.reranker.settings import Choice
+from services.reranker.trials import Trials
 
 HISTORY = 20
 SECRET = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
@@ -27,16 +28,6 @@ SECRET = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
 Role = Literal["serve", "load", "canary", "shadow"]
 
 log = structlog.get_logger(__name__)
-
-
-class Trials(Protocol):
-    """Who keeps the canary and the shadow."""
-
-    def begin_canary(self, name: str, share: float) -> None: ...  # noqa: D102
-    def begin_shadow(self, name: str, share: float, judge: str | None = None) -> None: ...  # noqa: D102
-    def end_canary(self) -> str | None: ...  # noqa: D102
-    def end_shadow(self) -> str | None: ...  # noqa: D102
-    def describe(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +260,15 @@ class Swaps:
         task.add_done_callback(self.removals.discard)
 
     def wanted(self) -> set[str]:
-        """The names that serve or are on trial."""
-        names = {self.roster.default, self.on_trial("canary"), self.on_trial("shadow")}
-        return {name for name in names if name is not None}
+        """The names that serve, are on trial or judge one that is."""
+        shadow = self.trials.shadowing
+        names = {self.roster.default, self.on_trial("canary"), self.on_trial("shadow"), shadow and shadow.judge}
+        return {name for name in names if name}
 
     def on_trial(self, role: str) -> str | None:
         """The name of the canary or of the shadow."""
-        found = self.trials.describe().get(role)
-        return None if found is None else str(found["name"])
+        trial = self.trials.canary if role == "canary" else self.trials.shadowing
+        return None if trial is None else trial.name
 
     def describe(self) -> dict[str, Any]:
         """Everything that is loaded, what each does, and what was asked for lately."""
