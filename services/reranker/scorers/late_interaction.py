@@ -19,11 +19,13 @@ from ragline.errors import Unavailable
 from ragline.token_vectors import PackedTokens, QueryTokens
 from services.reranker.scorers import Candidate, Match, Parts, Statistics
 from services.reranker.scorers import _recipe as recipe
+from services.reranker.scorers import _spans as spans
 from services.reranker.scorers._calibration import Logistic
 from services.reranker.scorers._maxsim import similarities
 from services.reranker.scorers._token_vectors import Keeping, TokenVectors
 
 RECIPE = 2  # raise this when the same input gets other scores than before
+PLACES_MB = 16  # of memory for where words stand in passages that were asked about lately
 MAX_STRANGE = 100  # embedders that a warning is given for
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -61,6 +63,7 @@ class LateInteraction:
     def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
         self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {vectors.layout} {hybrid}"
         self.vectors = vectors
+        self.places = spans.Places(vectors, PLACES_MB)
         self.pool = parts.pool
         self.hybrid = hybrid
         self.strange: set[str] = set()
@@ -101,12 +104,32 @@ class LateInteraction:
             )
         return None
 
+    async def spans(
+        self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
+    ) -> list[list[float]]:
+        """MaxSim of each span of each passage, by the tokens that stand in it; the passages alone are encoded.
+
+        A span that the model did not read, because the passage is longer than its limit, is scored by itself.
+        """
+        texts = [passage.text for passage in passages]
+        if not texts:
+            return []
+        asked, kept = await self.vectors.both(query, texts)
+        weight = recipe.weights(rarity(asked, self.own(statistics)), asked.words)
+        places = await self.places.of(texts)
+        cut = spans.cut(kept, places, passages)
+        if unread := spans.unread(cut, places, passages):
+            _, alone = await self.vectors.both(query, list(unread.values()))
+            for (passage, span), packed in zip(unread, alone, strict=True):
+                cut[passage][span] = packed
+        return await self.pool.run(spans.scores, asked, weight, cut)
+
     async def explain(self, query: str, passages: Sequence[str]) -> Sequence[Sequence[Match]]:
         """The piece of each passage that is most like each word of the query; no passage is encoded for it."""
         if not passages:
             return []
         asked, kept = await self.vectors.both(query, passages)
-        offsets = await self.vectors.offsets(passages)
+        offsets = await self.places.of(passages)
         return await self.pool.run(
             lambda: [matches(asked, packed, places) for packed, places in zip(kept, offsets, strict=True)]
         )
@@ -120,10 +143,15 @@ def combined(
     hybrid: float,
 ) -> npt.NDArray[np.float32]:
     """The recipe: MaxSim with weighted query tokens, plus the first stage's scores by the query's length."""
-    rarity = recipe.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
-    scores = recipe.maxsim(query.vectors, recipe.weights(rarity, query.words), kept)
+    weight = recipe.weights(rarity(query, statistics), query.words)
+    scores = recipe.maxsim(query.vectors, weight, kept)
     first = recipe.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
     return scores + np.float32(recipe.hybrid_weight(len(query.ids), hybrid)) * first
+
+
+def rarity(query: QueryTokens, statistics: Statistics | None) -> npt.NDArray[np.float32] | None:
+    """How rare each word piece of the query is; None where nothing is known of the collection."""
+    return recipe.idf(query.ids.tolist(), statistics.passages, statistics.frequencies) if statistics else None
 
 
 def matches(query: QueryTokens, packed: PackedTokens, offsets: npt.NDArray[np.int32]) -> list[Match]:
