@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,6 @@ from ragline.cli.settings import Settings
 from ragline.cli.terminal import out, shown
 from ragline.evaluation import EvaluationError, beir, report
 from ragline.evaluation.asked import FORMS, NONE, parse_all
-from ragline.evaluation.beir import Dataset
 from ragline.evaluation.comparing import Wishes, compare
 from ragline.evaluation.figures import worse
 from ragline.evaluation.report import Comparison
@@ -61,11 +60,11 @@ def reranker(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     timeout: Annotated[float, typer.Option(min=1, help="Seconds that one call may take.")] = 300.0,
 ) -> None:
     """Have scorers order the same candidates of judged queries, and tell by how much they differ."""
-    drawing = plotting() if output else None
+    drawing = plotting(output) if output else None
     wishes = Wishes(queries, candidates, seed, cold, calibrate, timeout)
     try:
         every = parse_all(scorers)
-        sets = read(data, split)
+        sets = [beir.read(path, split) for path in data]
         with place(keep) as folder, Bars() as bars:
             models = base.load(Settings).models_dir
             comparison = compare(every, sets, wishes, folder, models, bars.show)
@@ -77,27 +76,20 @@ def reranker(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     if output is not None and drawing is not None:
         write(comparison, output, drawing)
     if gate is not None:
-        check(comparison, [label for label in comparison.labels if label in named(scorers, comparison)][-1], gate)
+        check(comparison, comparison.labels[len(scorers) - 1], gate)
 
 
-def named(scorers: Sequence[str], comparison: Comparison) -> Sequence[str]:
-    """The labels that were asked for: all, without the search's order where that came by itself."""
-    return comparison.labels[: len(scorers)]
-
-
-def read(folders: Sequence[Path], split: str) -> list[Dataset]:
-    """The sets; raises EvaluationError."""
-    return [beir.read(folder, split) for folder in folders]
-
-
-def plotting() -> ModuleType:
-    """What draws, before anything that takes long; raises Failure where matplotlib is missing."""
+def plotting(folder: Path) -> ModuleType:
+    """What draws, and the folder for it, before anything that takes long; raises Failure where one is missing."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         return importlib.import_module("ragline.evaluation.plot")
     except ModuleNotFoundError as error:
         raise Failure(
             f"--output draws a plot, which needs {error.name}: pip install 'ragline[eval]', or leave --output out."
         ) from error
+    except OSError as error:
+        raise Failure(f"{folder} cannot be written to: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -146,7 +138,6 @@ def tell(comparison: Comparison) -> None:
 
 def write(comparison: Comparison, folder: Path, drawing: ModuleType) -> None:
     """The files."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "reranker.md").write_text(report.markdown(comparison))
     (folder / "reranker.json").write_bytes(report.as_json(comparison))
     paths = [folder / "reranker.md", folder / "reranker.json", *drawing.draw(comparison, folder)]
@@ -159,4 +150,5 @@ def check(comparison: Comparison, last: str, gate: float) -> None:
     if reason:
         out.print(f"[red]✗[/red] {shown(reason)}")
         raise typer.Exit(1)
-    out.print(f"[green]✓[/green] {shown(last)} is not worse than {shown(comparison.reference or NONE)}")
+    other = NONE if last == comparison.reference else comparison.reference
+    out.print(f"[green]✓[/green] {shown(last)} is not worse than {shown(other)} by what --gate forbids")

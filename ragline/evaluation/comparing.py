@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ragline.evaluation.report import Comparison
 
 COLD = "memory://?max_mb=1"  # the smallest there is: room for the passages of two or three queries
 MAX_CHARS = "1000000"  # of a query: a set's are measured as they are
+NEVER = "1000000"  # failures in a row before a scorer is left alone: each query is asked of each
 
 Show = Callable[[str, int, int], None]  # what is done, how many are, of how many
 
@@ -45,13 +46,15 @@ def compare(
     told = {**suite(wishes), **settings(every), "RAGLINE_MODELS_DIR": str(models.absolute())}
     with Services(folder, told) as services, Client(services.url("preprocess"), wishes.timeout_s) as client:
         found = [(data, answers(services, client, data, wishes, labels, show)) for data in sets]
+    fits, unfit = calibrations(labels, found) if wishes.calibrate else ({}, [])
     return Comparison(
         sets=[measured(data, judged, labels) for data, judged in found],
         labels=labels,
         reference=labels[0],
         seed=wishes.seed,
         about=about(wishes),
-        calibrations=calibrations(labels, found) if wishes.calibrate else {},
+        calibrations=fits,
+        unfit=unfit,
     )
 
 
@@ -59,8 +62,9 @@ def suite(wishes: Wishes) -> dict[str, str]:
     """The settings of the private suite: nothing is kept that would make a second scoring cheaper than a first."""
     most = str(wishes.candidates)
     return {
-        "RAGLINE_LOG_LEVEL": "warning",
         "RERANKER_SCORES_URL": "",
+        "RERANKER_BUDGET_S": str(wishes.timeout_s),
+        "RERANKER_BREAKER_FAILURES": NEVER,
         "RERANKER_MAX_PASSAGES": most,
         "RERANKER_MAX_QUERY_CHARS": MAX_CHARS,
         "RETRIEVER_MAX_QUERY_CHARS": MAX_CHARS,
@@ -92,15 +96,23 @@ def answers(
     corpus = numbered(data)
     if not asyncio.run(stored(services, corpus)):
         ingest(client, data, corpus, lambda done, total: show(f"{data.name}: documents", done, total))
-    plan = Plan(queries, labels, wishes.candidates, wishes.timeout_s)
+    plan = Plan(corpus, queries, labels, wishes.candidates, wishes.timeout_s)
     return asyncio.run(
-        measure(services, data, corpus, plan, lambda done, total: show(f"{data.name}: queries", done, total))
+        measure(services, data, plan, lambda done, total: show(f"{data.name}: queries", done, total))
     )
 
 
 def calibrations(
     labels: Sequence[str], found: Sequence[tuple[Dataset, list[Judged]]]
-) -> Mapping[str, Calibration]:
-    """Of each scorer, over all sets."""
+) -> tuple[dict[str, Calibration], list[str]]:
+    """Of each scorer, over all sets; and why there is none of a scorer, which is no reason to lose the rest."""
     parts = [(judged, data.judgements) for data, judged in found]
-    return {label: calibrate(label, parts) for label in labels if label != NONE}
+    fits: dict[str, Calibration] = {}
+    unfit: list[str] = []
+    for label in labels:
+        try:
+            if label != NONE:
+                fits[label] = calibrate(label, parts)
+        except EvaluationError as error:
+            unfit.append(str(error))
+    return fits, unfit

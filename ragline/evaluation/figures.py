@@ -85,7 +85,7 @@ def values(label: str, judged: Sequence[Judged], grades: Mapping[str, Mapping[st
         mrr={one.query: reciprocal_rank(one.ranking(label), grades[one.query]) for one in sound},
         seconds=[answer.seconds for answer in answers if not answer.fault],
         pairs=sum(len(answer.order) for answer in answers),
-        faults=Counter(answer.fault for answer in answers if answer.fault),
+        faults=dict(Counter(answer.fault for answer in answers if answer.fault)),
     )
 
 
@@ -116,11 +116,11 @@ def row(label: str, sets: Sequence[Measured], reference: str, seed: int) -> Row:
         ndcg=average([part.ndcg for part in mine]),
         mrr=average([part.mrr for part in mine]),
         to_none=None if label == NONE else compared(label, NONE, sets, seed),
-        to_reference=None if label in {reference, NONE} else compared(label, reference, sets, seed),
+        to_reference=None if label == reference else compared(label, reference, sets, seed),
         p50_ms=None if milliseconds is None else float(milliseconds[0]),
         p95_ms=None if milliseconds is None else float(milliseconds[1]),
         pairs_s=sum(part.pairs for part in mine) / sum(seconds) if sum(seconds) else None,
-        faults=sum((Counter(part.faults) for part in mine), Counter()),
+        faults=dict(sum((Counter(part.faults) for part in mine), Counter())),
     )
 
 

@@ -54,8 +54,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked: the queries, the scorers by label, and the candidates of each query."""
+    """What is asked of a corpus: the queries, the scorers by label, and the candidates of each query."""
 
+    corpus: Corpus
     queries: Sequence[str]
     labels: Sequence[str]
     candidates: int
@@ -75,9 +76,7 @@ async def stored(services: Services, corpus: Corpus) -> bool:
     )
 
 
-async def measure(
-    services: Services, data: Dataset, corpus: Corpus, plan: Plan, show: Callable[[int, int], None]
-) -> list[Judged]:
+async def measure(services: Services, data: Dataset, plan: Plan, show: Callable[[int, int], None]) -> list[Judged]:
     """Each query's candidates and answers; ``show`` is told how many queries are done, of how many.
 
     The scorers take turns at each query, in an order that rotates, so that a machine that is busy for a while is
@@ -87,7 +86,7 @@ async def measure(
         channel(services.address("retriever"), max_message_mb=MESSAGE_MB) as search,
         channel(services.address("reranker"), max_message_mb=MESSAGE_MB) as rerank,
     ):
-        asking = Asking((search, rerank), data, corpus, plan)
+        asking = Asking(services, (search, rerank), data, plan)
         for query in plan.queries[:WARM_UP]:
             await asking.judge(query, 0)
         judged = []
@@ -100,29 +99,29 @@ async def measure(
 class Asking:
     """One client of the search and of the reranker, whose lines it is given in this order."""
 
-    def __init__(self, lines: tuple[Channel, Channel], data: Dataset, corpus: Corpus, plan: Plan) -> None:
+    def __init__(self, services: Services, lines: tuple[Channel, Channel], data: Dataset, plan: Plan) -> None:
+        self.services = services
         self.search = retriever_pb2_grpc.RetrieverStub(lines[0])
         self.rerank = reranker_pb2_grpc.RerankerStub(lines[1])
-        self.data = data
-        self.corpus = corpus
+        self.queries = data.queries
         self.plan = plan
 
     async def judge(self, query: str, number: int) -> Judged:
         """A query searched, and ordered by each scorer; ``number`` says who is first."""
-        found = await self.find(self.data.queries[query])
-        documents = tuple(self.corpus.ids[int(hit.passage.document_id)] for hit in found.hits)
+        found = await self.find(self.queries[query])
+        documents = tuple(self.plan.corpus.ids[int(hit.passage.document_id)] for hit in found.hits)
         labels = [label for label in self.plan.labels if label != NONE]
         turn = number % len(labels) if labels else 0
         answers = {}
         for label in labels[turn:] + labels[:turn]:
-            answers[label] = await self.order(label, self.data.queries[query], found)
+            answers[label] = await self.order(label, self.queries[query], found)
         return Judged(query, documents, answers)
 
     async def find(self, text: str) -> retriever_pb2.SearchResult:
         """The candidates; raises EvaluationError where there are none to be had or half of the search is away."""
         request = retriever_pb2.SearchRequest(
             tenant=TENANT,
-            collection=self.corpus.collection,
+            collection=self.plan.corpus.collection,
             queries=[text],
             top_k=self.plan.candidates,
             mode=retriever_pb2.MODE_HYBRID,
@@ -153,11 +152,15 @@ class Asking:
         seconds = time.perf_counter() - begun
         places = tuple(score.index for score in answer.scores)
         if answer.degraded:
-            return Answer(seconds=seconds, fault=f"degraded: went without {', '.join(answer.degraded)}")
+            return Answer(seconds=seconds, fault=self.why(label, answer.degraded))
         if sorted(places) != list(range(len(found.hits))):
             return Answer(seconds=seconds, fault="not every candidate was scored once")
         raw = dict(zip(places, (score.raw for score in answer.scores), strict=True))
         return Answer(places, tuple(raw[place] for place in range(len(places))), seconds)
+
+    def why(self, label: str, degraded: Sequence[str]) -> str:
+        """What an answer that is not the scorer's own is to be blamed on."""
+        return self.services.failure(label) or f"the reranker went without {', '.join(degraded)}"
 
 
 def candidate(hit: retriever_pb2.Hit) -> reranker_pb2.Candidate:

@@ -20,9 +20,10 @@ INK, FAINT = "#333333", "#8A8A8A"
 COLUMNS = 3
 PANEL_INCHES = (4.6, 3.9)
 NOTE = (
-    "Bars: 95 % interval of the paired difference to the order of the search (dashed). "
-    "One that does not cross it is a difference by more than chance."
+    "Bars: 95 % interval of the paired difference to the order of the search (dashed).\n"
+    "Where a bar does not cross the line, the difference is more than chance."
 )
+LABEL_WIDTH, LABEL_HEIGHT = 0.42, 0.12  # of a panel: names nearer than that are moved apart
 
 
 def draw(comparison: Comparison, folder: Path) -> list[Path]:
@@ -40,7 +41,10 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
         else:
             axes.set_visible(False)
     figure.supylabel("nDCG@10", color=INK, fontsize=10)
-    figure.supxlabel(f"p50 of one call, ms (log)\n{NOTE}", color=INK, fontsize=8)
+    candidates = comparison.about["candidates"]
+    figure.supxlabel(
+        f"p50 of a call with {candidates} candidates, ms (log)\n{NOTE}", color=INK, fontsize=8, linespacing=1.5
+    )
     paths = [folder / "reranker.svg", folder / "reranker.png"]
     for path in paths:
         figure.savefig(path, dpi=160)
@@ -59,9 +63,9 @@ def panel(axes: Axes, title: str, rows: Sequence[Row], colours: dict[str, str]) 
     axes.set_xscale("log")
     axes.axhline(base, color=FAINT, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
     shown = [row for row in rows if row.p50_ms is not None and row.to_none is not None]
-    for row in shown:
-        point(axes, row, base, colours[row.scorer])
     limits(axes, shown, base)
+    for row, height in zip(shown, heights(axes, shown), strict=True):
+        point(axes, row, base, height, colours[row.scorer])
     axes.annotate(
         f"order of the search {base:.3f}",
         xy=(0.985, base),
@@ -79,21 +83,38 @@ def panel(axes: Axes, title: str, rows: Sequence[Row], colours: dict[str, str]) 
     axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
-def point(axes: Axes, row: Row, base: float, colour: str) -> None:
-    """A scorer: its mean, the interval of its difference around it, and its name beside."""
+def point(axes: Axes, row: Row, base: float, height: float, colour: str) -> None:
+    """A scorer: its mean, the interval of its difference around it, and its name beside, at ``height``."""
     assert row.to_none is not None and row.p50_ms is not None  # noqa: S101, PT018 - only such rows are shown
     low, high = base + row.to_none.low, base + row.to_none.high
     axes.plot([row.p50_ms, row.p50_ms], [low, high], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
     axes.plot([row.p50_ms], [row.ndcg], "o", color=colour, markersize=7, markeredgecolor="white", zorder=3)
+    across = axes.transLimits.transform((math.log10(row.p50_ms), row.ndcg))[0]
     axes.annotate(
         f"{row.scorer}\n{row.ndcg:.3f}, {row.p50_ms:,.1f} ms",
         xy=(row.p50_ms, row.ndcg),
-        xytext=(8, 0),
-        textcoords="offset points",
+        xytext=(across + 0.035, height),
+        textcoords="axes fraction",
         va="center",
         fontsize=8,
         color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4},
+        zorder=4,
     )
+
+
+def heights(axes: Axes, rows: Sequence[Row]) -> list[float]:
+    """Where the names stand, as shares of the panel's height: beside their points, moved up from one another."""
+    points = [axes.transLimits.transform((math.log10(row.p50_ms or 1.0), row.ndcg)) for row in rows]
+    found: dict[int, float] = {}
+    for place in sorted(range(len(rows)), key=lambda place: points[place][1]):
+        height = max(LABEL_HEIGHT / 2, points[place][1])
+        for other, taken in found.items():
+            if abs(points[place][0] - points[other][0]) < LABEL_WIDTH:
+                height = max(height, taken + LABEL_HEIGHT)
+        found[place] = height
+    return [found[place] for place in range(len(rows))]
 
 
 def limits(axes: Axes, rows: Sequence[Row], base: float) -> None:
@@ -104,5 +125,5 @@ def limits(axes: Axes, rows: Sequence[Row], base: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     edges = [base, *(base + end for row in rows if row.to_none for end in (row.to_none.low, row.to_none.high))]
-    spread = max(max(edges) - min(edges), 0.02)
-    axes.set_ylim(min(edges) - 0.15 * spread, max(edges) + 0.2 * spread)
+    spread = max(max(edges) - min(edges), 0.05)
+    axes.set_ylim(min(edges) - 0.2 * spread, max(edges) + 0.3 * spread)

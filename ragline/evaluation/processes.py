@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import random
 import signal
 import socket
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import orjson
 
 from ragline.evaluation import EvaluationError
 from ragline.evaluation.settings import environment
@@ -24,6 +26,7 @@ START_S = 300.0
 STOP_S = 20.0
 POLL_S = 0.05
 LOG_CHARS = 1500
+LAST_BYTES = 65_536
 HOST = "127.0.0.1"
 
 
@@ -83,7 +86,7 @@ class Services:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise EvaluationError(
-                f"{self.folder} is in use by another evaluation; wait for it or name another folder."
+                f"{self.folder} is in use by another evaluation; wait for it, or name another."
             ) from None
 
     def told(self) -> dict[str, str]:
@@ -96,6 +99,8 @@ class Services:
                 "PREPROCESS_RETRIEVER_ADDRESS": self.address("retriever"),
                 "RETRIEVER_PREPROCESS_ADDRESS": self.address("preprocess"),
                 "RETRIEVER_RERANKER_ADDRESS": self.address("reranker"),
+                "RAGLINE_LOG_LEVEL": "warning",
+                "RAGLINE_LOG_FORMAT": "json",
                 "GRPC_VERBOSITY": "ERROR",
                 **self.settings,
             }
@@ -108,11 +113,14 @@ class Services:
             self.running[name] = subprocess.Popen(command, cwd=self.folder, env=told, stdout=log, stderr=log)
 
     def wait(self, name: str) -> None:
-        """Until a service is ready."""
+        """Until a service is ready; raises EvaluationError where it has ended, or another that it may wait for."""
         deadline = time.monotonic() + START_S
         while not ready(self.url(name)):
-            if self.running[name].poll() is not None or time.monotonic() > deadline:
-                raise EvaluationError(f"The {name} service did not start: {self.reason(name)}")
+            for each, process in self.running.items():
+                if process.poll() is not None:
+                    raise EvaluationError(f"The {each} service did not start: {self.reason(each)}")
+            if time.monotonic() > deadline:
+                raise EvaluationError(f"The {name} service did not start in time: {self.reason(name)}")
             time.sleep(POLL_S)
 
     def reason(self, name: str) -> str:
@@ -120,6 +128,22 @@ class Services:
         text = self.log(name).read_text(errors="replace")
         said = [line for line in text.splitlines() if line.startswith("ragline: ")]
         return said[-1].removeprefix("ragline: ") if said else f"its log ends\n{text[-LOG_CHARS:]}"
+
+    def failure(self, scorer: str) -> str:
+        """Why a scorer failed last, as the reranker's log has it; empty where it does not say."""
+        with self.log("reranker").open("rb") as log:
+            log.seek(max(0, log.seek(0, io.SEEK_END) - LAST_BYTES))
+            lines = log.read().splitlines()
+        for line in reversed(lines):
+            try:
+                entry = orjson.loads(line)
+            except orjson.JSONDecodeError:  # the first is cut, and a library writes as it likes
+                continue
+            if isinstance(entry, dict) and entry.get("scorer") == scorer:
+                said = str(entry.get("error") or entry.get("exception") or "").strip()
+                if said:
+                    return said.splitlines()[-1]
+        return ""
 
     def log(self, name: str) -> Path:
         """Where a service writes."""

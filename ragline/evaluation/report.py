@@ -28,6 +28,7 @@ class Comparison:
     seed: int
     about: Mapping[str, Any]
     calibrations: Mapping[str, Calibration]
+    unfit: Sequence[str] = ()  # why there is no calibration of a scorer
 
     def parts(self) -> Iterator[tuple[str, list[Row]]]:
         """A heading and the rows of each set, then those of all where there are several."""
@@ -83,7 +84,8 @@ def tables(comparison: Comparison) -> Iterator[Table]:
     for title, found in comparison.parts():
         table = Table(title=title, title_justify="left", box=None, title_style="bold", padding=(0, 1))
         for place, name in enumerate(comparison.columns):
-            table.add_column(name, justify="left" if place < LEFT else "right", no_wrap=True)
+            # A narrow terminal folds what has two parts.
+            table.add_column(name, justify="left" if place < LEFT else "right", no_wrap=" [" not in name)
         for row in found:
             table.add_row(*comparison.cells(row))
         yield table
@@ -91,13 +93,15 @@ def tables(comparison: Comparison) -> Iterator[Table]:
 
 def remarks(comparison: Comparison) -> Iterator[str]:
     """What a reader has to know beside the figures: odd sets, and what scorers did not answer."""
+    yield from comparison.unfit
     for part in comparison.sets:
         yield from (f"{part.name}: {remark}." for remark in part.remarks)
         for label, values in part.scorers.items():
-            for fault, count in values.faults.items():
+            if values.faults:
+                count, first = sum(values.faults.values()), max(values.faults, key=lambda why: values.faults[why])
                 yield (
                     f"{part.name}: {label} did not answer {count} of {part.queries} queries itself, which "
-                    f"are left out of its figures: {fault}"
+                    f"are left out of its figures. {first}"
                 )
 
 

@@ -1,6 +1,15 @@
-import pytest
+import math
 
-from ragline.evaluation.metrics import interval, ndcg, recall, reciprocal_rank
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragline.evaluation.metrics import difference, interval, ndcg, recall, reciprocal_rank, resampled
+
+DOCUMENTS = st.sampled_from([f"d{number}" for number in range(15)])
+RANKINGS = st.lists(DOCUMENTS, unique=True)
+GRADES = st.dictionaries(DOCUMENTS, st.integers(0, 4))
 
 
 def test_ndcg_of_hand_made_rankings() -> None:
@@ -27,3 +36,69 @@ def test_the_interval_holds_the_mean_and_is_repeatable() -> None:
     low, high = interval([0.1, 0.2, 0.3, 0.4])
     assert low < 0.25 < high
     assert (low, high) == interval([0.1, 0.2, 0.3, 0.4])
+
+
+@given(RANKINGS, GRADES, st.integers(1, 12))
+def test_ndcg_is_what_its_definition_says(ranking: list[str], grades: dict[str, int], depth: int) -> None:
+    gain = 0.0
+    for place in range(min(depth, len(ranking))):
+        gain += grades.get(ranking[place], 0) / math.log2(place + 2)
+    ideal = 0.0
+    for place, grade in enumerate(sorted(grades.values())[::-1]):
+        ideal += grade / math.log2(place + 2) if place < depth else 0.0
+    assert ndcg(ranking, grades, depth) == pytest.approx(gain / ideal if ideal else 0.0)
+
+
+@given(RANKINGS, GRADES)
+def test_the_best_order_is_no_worse(ranking: list[str], grades: dict[str, int]) -> None:
+    best = sorted(ranking, key=lambda document: -grades.get(document, 0))
+    assert 0.0 <= ndcg(ranking, grades) <= ndcg(best, grades) + 1e-12 <= 1.0 + 1e-9
+    assert reciprocal_rank(ranking, grades) <= reciprocal_rank(best, grades)
+    assert recall(ranking, grades) == recall(best, grades)
+
+
+def test_a_difference_by_hand() -> None:
+    found = difference([[(0.5, 0.2), (0.4, 0.4), (0.1, 0.3)]])
+    assert found.mean == pytest.approx(0.1 / 3)
+    assert (found.wins, found.losses, found.ties) == (1, 1, 1)
+    assert found.low < 0 < found.high
+    assert found.p > 0.3
+
+
+def test_sets_count_the_same_whatever_their_size() -> None:
+    found = difference([[(1.0, 0.0)] * 2, [(0.0, 0.0)] * 50])
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert (found.wins, found.ties) == (2, 50)
+
+
+def test_no_difference_is_no_evidence() -> None:
+    found = difference([[(0.3, 0.3)] * 20])
+    assert (found.mean, found.p) == (0.0, 1.0)
+
+
+def test_a_clear_difference_is_evidence_however_it_is_drawn() -> None:
+    pairs = [[(0.6 + 0.01 * (number % 7), 0.4) for number in range(50)]]
+    for seed in range(3):
+        found = difference(pairs, seed)
+        assert found.p == pytest.approx(1 / 10_001)
+        assert 0.2 < found.low < found.mean < found.high
+    assert difference(pairs, 1) == difference(pairs, 1)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """95 % of intervals of 60 draws hold the mean that they were drawn about; p is under 0.05 in 5 % of cases."""
+    draw = np.random.default_rng(7)
+    held = small = 0
+    for _ in range(200):
+        values = draw.normal(0.0, 0.3, 60)
+        low, high = interval(values.tolist(), rounds=500)
+        held += low <= 0.0 <= high
+        small += np.mean(np.abs(resampled(values.tolist(), 500) - values.mean()) >= abs(values.mean())) < 0.05
+    assert 0.90 <= held / 200 <= 0.98
+    assert 0.02 <= small / 200 <= 0.10
+
+
+def test_many_values_are_drawn_in_parts() -> None:
+    whole = resampled([0.0, 1.0] * 300, rounds=2500)
+    assert len(whole) == 2500
+    assert whole.std() == pytest.approx(0.5 / math.sqrt(600), rel=0.1)
