@@ -11,6 +11,9 @@ from ragline.token_vectors import PackedTokens
 from services.reranker.scorers._maxsim import Floats, best
 
 SMALLEST_WEIGHT = 0.25  # a query token in every passage still says a little: "who", "where"
+# Of ``first_stage``, fitted on questions, topics and sentences of training sets: docs/decisions/0025
+PLACE = 10
+MEANING = 6.0
 
 
 def idf(ids: Sequence[int], passages: int, frequencies: Mapping[int, int]) -> Floats:
@@ -44,13 +47,37 @@ def maxsim(query: Floats, weight: Floats, passages: Sequence[PackedTokens]) -> F
     return scores
 
 
-def fused(dense: Sequence[float | None], sparse: Sequence[float | None]) -> Floats:
-    """What hybrid search thought of the candidates: 0.5 sparse / max sparse + 0.5 min-max dense, in [0, 1].
+def first_stage(
+    dense: Sequence[float | None], sparse: Sequence[float | None], fused: Sequence[float | None], pieces: int
+) -> Floats:
+    """What the search thought of the candidates, (passages,) float32: to be added to MaxSim, times a tenth or so.
 
-    None stands for a candidate that this half of the search did not return: it gets that half's least, 0.
-    A half that returned nothing, or the same for all, says nothing and adds 0.
+    6 f cosine + l (1 - f) BM25 / greatest BM25, where f is ``flatness`` and l ``lengthening`` of the query's
+    ``pieces``. None stands for a candidate that this half of the search has no score for: it gets the least cosine
+    given, or no BM25. Where neither half gave any, it is l times what was ``fused``, scaled from 0 to 1.
     """
-    return (0.5 * shares(sparse) + 0.5 * spread(dense)).astype(np.float32)
+    length = lengthening(pieces)
+    near = [score for score in dense if score is not None]
+    words = shares(sparse)
+    if not near and not words.any():
+        return (length * spread(fused)).astype(np.float32)
+    if not near:
+        return (length * words).astype(np.float32)
+    cosines = np.array([min(near) if score is None else score for score in dense], dtype=np.float32)
+    flat = flatness(words)
+    return (MEANING * flat * cosines + length * (1 - flat) * words).astype(np.float32)
+
+
+def flatness(words: Floats) -> float:
+    """How little the query's words tell the candidates apart: the tenth best BM25 as a share of the best.
+
+    Near 1 all match about as well, as where the query names a topic, and the passage's whole meaning should
+    count; near 0 a few stand out. Of fewer candidates it is the last; 1 where no word matched.
+    """
+    if not words.any():
+        return 1.0
+    ordered = np.sort(words)[::-1]
+    return float(ordered[min(PLACE, len(ordered)) - 1])
 
 
 def shares(scores: Sequence[float | None]) -> Floats:
@@ -69,10 +96,6 @@ def spread(scores: Sequence[float | None]) -> Floats:
     return np.array([0.0 if s is None else (s - least) / width for s in scores], dtype=np.float32)
 
 
-def hybrid_weight(pieces: int, least: float = 0.1) -> float:
-    """How much ``fused`` counts beside MaxSim: more for longer queries, which token matching serves less well.
-
-    ``pieces`` is the number of the query's word pieces; ``least`` the weight up to 12 of them;
-    from 48 on it is four times that.
-    """
-    return least * min(max(pieces / 12, 1.0), 4.0)
+def lengthening(pieces: int) -> float:
+    """More for longer queries, which token matching serves less well: 1 up to 12 word pieces, 4 from 48 on."""
+    return min(max(pieces / 12, 1.0), 4.0)

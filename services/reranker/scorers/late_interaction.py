@@ -1,7 +1,7 @@
 """Late interaction over the embedder's own token vectors: the default scorer, milliseconds where they were kept.
 
 IDF-weighted MaxSim (Khattab and Zaharia, "ColBERT", SIGIR 2020, with an encoder not trained for it), passages at
-a few bits a dimension, plus the first stage's scores, which count more the longer the query is.
+a few bits a dimension, plus the first stage's scores, the dense more where the query's words tell little apart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.reranker.scorers._calibration import Logistic
 from services.reranker.scorers._maxsim import similarities
 from services.reranker.scorers._token_vectors import Keeping, TokenVectors
 
-RECIPE = 2  # raise this when the same input gets other scores than before
+RECIPE = 3  # raise this when the same input gets other scores than before
 PLACES_MB = 16  # of memory for where words stand in passages that were asked about lately
 MAX_STRANGE = 100  # embedders that a warning is given for
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +45,7 @@ def load(
 ) -> LateInteraction:
     """The scorer over ``model``: the embedder's, with its ``max_tokens``, finds what the embedder kept.
 
-    ``hybrid`` is the weight of the first stage's scores for a short query (0: MaxSim alone). ``keep`` reads and
+    ``hybrid`` is the weight of the first stage's scores (0: MaxSim alone). ``keep`` reads and
     writes passages' token vectors in the cache, for ``keep_s`` seconds; ``query_cache_mb`` bounds the memory for
     queries asked lately. Raises SettingsError for a model that cannot be had or built.
     """
@@ -55,7 +55,7 @@ def load(
 
 
 class LateInteraction:
-    """Scores are weighted mean cosines, from -1 to 1, plus at most four times ``hybrid``."""
+    """Scores are weighted mean cosines, from -1 to 1, plus at most six times ``hybrid``."""
 
     name = "late_interaction"
     calibration = Logistic(slope=12.0, middle=0.55)
@@ -142,11 +142,12 @@ def combined(
     statistics: Statistics | None,
     hybrid: float,
 ) -> npt.NDArray[np.float32]:
-    """The recipe: MaxSim with weighted query tokens, plus the first stage's scores by the query's length."""
+    """The recipe: MaxSim with weighted query tokens, plus a share of the first stage's scores."""
     weight = recipe.weights(rarity(query, statistics), query.words)
     scores = recipe.maxsim(query.vectors, weight, kept)
-    first = recipe.fused([p.dense_score for p in passages], [p.sparse_score for p in passages])
-    return scores + np.float32(recipe.hybrid_weight(len(query.ids), hybrid)) * first
+    dense, sparse = [p.dense_score for p in passages], [p.sparse_score for p in passages]
+    first = recipe.first_stage(dense, sparse, [p.fused for p in passages], len(query.ids))
+    return scores + np.float32(hybrid) * first
 
 
 def rarity(query: QueryTokens, statistics: Statistics | None) -> npt.NDArray[np.float32] | None:

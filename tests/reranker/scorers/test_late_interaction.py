@@ -63,17 +63,14 @@ def recipe(encoder: Encoder, query: str, passages: list[Candidate], statistics: 
     w = np.where(words, idf / idf[words].max() + 0.25, 0) if statistics else words.astype(float)
     sparse = np.array([p.sparse_score or 0 for p in passages])
     dense = np.array([p.dense_score or 0 for p in passages])
-    cc = (
-        0.5 * sparse / sparse.max() + 0.5 * (dense - dense.min()) / (dense.max() - dense.min())
-        if sparse.any()
-        else 0 * sparse
-    )
-    a = 0.1 * min(max(len(ids) / 12, 1), 4)
+    flat = sparse.min() / sparse.max() if sparse.any() else 0.0  # of fewer than ten the last
+    length = min(max(len(ids) / 12, 1), 4)
+    firsts = 6 * flat * dense + length * (1 - flat) * sparse / (sparse.max() or 1)
     scores = []
-    for passage, first in zip(passages, cc, strict=True):
+    for passage, first in zip(passages, firsts, strict=True):
         _, kept, rows = floats(encoder, passage.text)
         x = np.where(rows[kept] > 0, 1, -1) / np.sqrt(rows.shape[1])
-        scores.append(float((w * (q @ x.T).max(axis=1)).sum() / w.sum() + a * first))
+        scores.append(float((w * (q @ x.T).max(axis=1)).sum() / w.sum() + 0.1 * first))
     return scores
 
 
@@ -88,7 +85,7 @@ async def test_scores_are_the_recipes(
     scorer: LateInteraction, encoder: Encoder, query: str, *, known: bool
 ) -> None:
     statistics = Statistics(5000, {i: 10 * n for n, i in enumerate(floats(encoder, query)[0].tolist())})
-    passages = [Candidate(t, d, s) for t, d, s in zip(TEXTS, (0.1, 0.5, 0.4), (0.0, 9.5, 4.0), strict=True)]
+    passages = [Candidate(t, d, s) for t, d, s in zip(TEXTS, (0.1, 0.5, 0.4), (2.0, 9.5, 4.0), strict=True)]
     given = statistics if known else None
     scores = await scorer.score(query, passages, given)
     assert scores == pytest.approx(recipe(encoder, query, passages, given), abs=2e-3)

@@ -1,4 +1,4 @@
-"""The kernel against an implementation that one can read, and the recipe's numbers by hand."""
+"""The kernel against an implementation that one can read."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -124,46 +124,3 @@ def test_dimensions_need_not_fill_the_last_byte() -> None:
 def test_a_query_of_noughts_is_like_nothing() -> None:
     packed = PackedTokens(np.zeros((2, 3), np.uint8), Layout(1, DIMENSIONS))
     assert maxsim.best(np.zeros((1, DIMENSIONS), np.float32), [packed]).tolist() == [[0.0]]
-
-
-def test_weights_by_hand() -> None:
-    rarity = recipe.idf([7, 8, 9], 100, {7: 99, 8: 1})
-    assert rarity == pytest.approx([math.log(2), math.log(51), math.log(101)], abs=1e-6)
-    weight = recipe.weights(rarity, np.array([True, True, False]))
-    assert weight == pytest.approx([math.log(2) / math.log(51) + 0.25, 1.25, 0.0], abs=1e-6)
-
-
-@pytest.mark.parametrize("rarity", [None, np.zeros(3, np.float32)])
-def test_weights_without_statistics_are_equal(rarity: maxsim.Floats | None) -> None:
-    assert recipe.weights(rarity, np.array([True, False, True])).tolist() == [1.0, 0.0, 1.0]
-
-
-def test_punctuation_counts_where_there_is_nothing_else() -> None:
-    assert recipe.weights(recipe.idf([1, 2], 10, {}), np.array([False, False])).tolist() == [1.0, 1.0]
-    assert recipe.weights(None, np.zeros(0, np.bool_)).tolist() == []
-
-
-def test_fused_by_hand() -> None:
-    scores = recipe.fused([0.5, 0.3, None, 0.4], [None, 8.0, 4.0, -1.0])
-    assert scores == pytest.approx([0.5, 0.5, 0.25, 0.25], abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("dense", "sparse", "expected"),
-    [
-        ([None, None], [None, None], [0.0, 0.0]),
-        ([0.4, 0.4], [0.0, 0.0], [0.0, 0.0]),
-        ([0.4, None], [3.0, 3.0], [0.5, 0.5]),
-        ([0.4, 0.6], [None, None], [0.0, 0.5]),
-        ([], [], []),
-    ],
-)
-def test_fused_where_a_half_says_nothing(
-    dense: list[float | None], sparse: list[float | None], expected: list[float]
-) -> None:
-    assert recipe.fused(dense, sparse).tolist() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("pieces", "weight"), [(0, 0.1), (3, 0.1), (12, 0.1), (24, 0.2), (48, 0.4), (200, 0.4)])
-def test_hybrid_weight(pieces: int, weight: float) -> None:
-    assert recipe.hybrid_weight(pieces) == pytest.approx(weight)
