@@ -67,7 +67,7 @@ class Canary:
     def p95_s(self) -> float | None:
         """The 95th percentile of the last answers' seconds; None before there are any."""
         times = sorted(seconds for _, seconds in self.last if seconds is not None)
-        return times[min(len(times) - 1, int(0.95 * len(times)))] if times else None
+        return times[-(-95 * len(times) // 100) - 1] if times else None
 
     def describe(self) -> dict[str, object]:
         """Its state for the admin page."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ragline import metrics
 
-AGREEMENT = (-0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+AGREEMENT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 SCORER = ("scorer",)
 
 
@@ -58,11 +58,11 @@ def shadow_failed(scorer: str, reason: str) -> None:
 
 
 def agreed(scorer: str, measures: Mapping[str, float]) -> None:
-    """How a shadow's order was like the one served."""
-    about = "How a shadow's order is like the one served: first, overlap, kendall, difference."
+    """How a shadow's order was like the one served; of Kendall's tau, from -1 to 1, it is (tau + 1) / 2."""
+    about = "How a shadow's order is like the one served, from 0 to 1: first, overlap, kendall, difference."
     histogram = metrics.histogram("ragline_reranker_shadow_agreement", about, ("scorer", "measure"), AGREEMENT)
     for measure, value in measures.items():
-        histogram.labels(scorer, measure).observe(value)
+        histogram.labels(scorer, measure).observe((value + 1) / 2 if measure == "kendall" else value)
 
 
 def judged(scorer: str, outcome: str) -> None:

@@ -59,6 +59,23 @@ def test_the_pauses_grow_up_to_a_bound_and_begin_small_again(breaker: Breaker, c
     assert breaker.admit()
 
 
+def test_several_in_a_row_may_be_needed(clock: Clock) -> None:
+    breaker = Breaker("test", what="scorer", after=3, clock=clock)
+    for _ in range(3):
+        breaker.failed(OSError())
+        breaker.failed(OSError())
+        assert breaker.admit()
+        breaker.passed()
+    for _ in range(3):
+        assert breaker.admit()
+        breaker.failed(OSError())
+    assert not breaker.admit()
+    clock.now += 1
+    assert breaker.admit()
+    breaker.failed(OSError())
+    assert not breaker.admit()
+
+
 def test_those_under_way_when_it_opens_do_not_lengthen_the_pause(breaker: Breaker, clock: Clock) -> None:
     for _ in range(100):
         assert breaker.admit()

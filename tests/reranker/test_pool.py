@@ -54,6 +54,38 @@ async def test_a_cancelled_caller_takes_its_waiting_call_along() -> None:
     pool.close()
 
 
+async def test_threads_at_work_for_nobody_are_overloaded_at_once() -> None:
+    pool, started, go = Pool(1, max_waiting=9), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        go.wait()
+
+    first = asyncio.ensure_future(pool.run(wait))
+    await asyncio.to_thread(started.wait)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    with pytest.raises(Overloaded, match="callers have left"):
+        await pool.run(wait)
+    go.set()
+    await asyncio.to_thread(pool.executor.shutdown)
+    assert (pool.abandoned, pool.waiting) == (0, 0)
+
+
+async def test_branches_are_closed_with_their_pool_and_wait_for_nobody_else() -> None:
+    pool, go = Pool(1, max_waiting=1), threading.Event()
+    branch = pool.branch()
+    hanging = asyncio.ensure_future(pool.run(go.wait))
+    await asyncio.sleep(0)
+    assert await branch.run(lambda: "done") == "done"
+    go.set()
+    assert await hanging
+    pool.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await branch.run(lambda: "done")
+
+
 async def test_errors_come_back() -> None:
     pool = Pool(1, max_waiting=1)
     with pytest.raises(ZeroDivisionError):
