@@ -93,17 +93,18 @@ def print_retrieval(name: str, systems: Mapping[str, Mapping[str, list[float]]])
 
 
 def print_table(sets: Mapping[str, table.Systems]) -> None:
-    """All sets and systems, then for each set whether a joined mode costs what a single one had."""
+    """All sets and systems, whether a joined mode costs what a single one had, and what reranking adds."""
     if not sets:
         return
     print(f"\n{table.markdown(sets)}\n")
     for name, measured in sets.items():
         for verdict in table.verdicts(measured):
-            says = "holds" if verdict.holds else "DOES NOT HOLD"
             print(
                 f"  {name:20} {verdict.system:7} - {verdict.single:7} {verdict.difference:+.3f} "
-                f"[{verdict.low:+.3f}, {verdict.high:+.3f}]  at least -{table.ALLOWED[verdict.system]}: {says}"
+                f"[{verdict.low:+.3f}, {verdict.high:+.3f}]  at least -{table.ALLOWED[verdict.system]}: "
+                f"{table.says(holds=verdict.holds)}"
             )
+    print(f"\n{table.gained({name: table.gain(measured) for name, measured in sets.items()})}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sets and systems side by side, and whether joining two searches ever costs what one of them had."""
+"""Sets and systems side by side: what joining two searches costs or gains, and what reranking does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ Systems = Mapping[str, Mapping[str, Sequence[float]]]  # system → metric → o
 METRIC = "ndcg@10"
 SINGLE = ("sparse", "dense")
 ALLOWED = {"hybrid": 0.0, "auto": 0.01}  # how far below the better single mode a set's mean may lie
+RERANKED = "hybrid + reranker"
+WANTED = 0.02  # of reranking, in the mean over the sets, over the best fusion of each
+LOST = 0.015  # how far below the best fusion a set's reranked mean may lie
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,25 @@ class Verdict:
     low: float
     high: float
     holds: bool
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Of reranking on one set: mean nDCG@10 less that of the ``fusion`` that is best there, with its interval.
+
+    The best of several is picked with the judgements in hand, so that it flatters fusion.
+    """
+
+    fusion: str
+    before: float
+    after: float
+    low: float
+    high: float
+
+    @property
+    def difference(self) -> float:
+        """What reranking added."""
+        return self.after - self.before
 
 
 def mean(values: Sequence[float]) -> float:
@@ -55,8 +77,44 @@ def verdicts(measured: Systems) -> Iterator[Verdict]:
     """Each joined mode of one set against the better of its single modes, paired by query."""
     single = max(SINGLE, key=lambda system: mean(measured[system][METRIC]))
     for system, allowed in ALLOWED.items():
-        pairs = zip(measured[system][METRIC], measured[single][METRIC], strict=True)
-        differences = [value - other for value, other in pairs]
+        differences = paired(measured, system, single)
         low, high = interval(differences)
         difference = mean(differences)
         yield Verdict(system, single, difference, low, high, difference >= -allowed)
+
+
+def gain(measured: Systems) -> Gain:
+    """What reranking does on one set beside the best of all fusions that were measured."""
+    fusions = [system for system in measured if system not in SINGLE and "reranker" not in system]
+    best = max(fusions, key=lambda system: mean(measured[system][METRIC]))
+    low, high = interval(paired(measured, RERANKED, best))
+    return Gain(best, mean(measured[best][METRIC]), mean(measured[RERANKED][METRIC]), low, high)
+
+
+def paired(measured: Systems, system: str, other: str) -> list[float]:
+    """The difference between two systems on each query."""
+    pairs = zip(measured[system][METRIC], measured[other][METRIC], strict=True)
+    return [value - beside for value, beside in pairs]
+
+
+def gained(gains: Mapping[str, Gain]) -> str:
+    """One row a set, then the mean over the sets and whether what is wanted of reranking holds."""
+    lines = ["| nDCG@10 | best fusion | | with reranker | gain | 95 % interval |", "|---" * 6 + "|"]
+    for name, one in gains.items():
+        lines.append(
+            f"| {name} | {one.before:.3f} | {one.fusion} | {one.after:.3f} | {one.difference:+.3f} "
+            f"| [{one.low:+.3f}, {one.high:+.3f}] |"
+        )
+    differences = [one.difference for one in gains.values()]
+    average, worst = mean(differences), min(differences)
+    lines += [
+        "",
+        f"mean gain {average:+.3f}, at least +{WANTED}: {says(holds=average >= WANTED)}",
+        f"worst set {worst:+.3f}, at least -{LOST}: {says(holds=worst >= -LOST)}",
+    ]
+    return "\n".join(lines)
+
+
+def says(*, holds: bool) -> str:
+    """A verdict in words."""
+    return "holds" if holds else "DOES NOT HOLD"

@@ -1,6 +1,6 @@
 import pytest
 
-from eval.table import ALLOWED, markdown, verdicts
+from eval.table import ALLOWED, gain, gained, markdown, verdicts
 
 
 def measured(**means: list[float]) -> dict[str, dict[str, list[float]]]:
@@ -26,3 +26,24 @@ def test_each_joined_mode_is_held_against_the_better_single_one() -> None:
     assert not hybrid.holds
     assert auto.holds
     assert auto.difference >= -ALLOWED["auto"]
+
+
+def test_reranking_is_held_against_the_best_fusion() -> None:
+    values = measured(dense=[0.9, 0.9], rrf=[0.6, 0.4], hybrid=[0.5, 0.4]) | {
+        "hybrid + reranker": {"ndcg@10": [0.6, 0.5]},
+        "auto + reranker": {"ndcg@10": [1.0, 1.0]},
+    }
+    one = gain(values)
+    assert (one.fusion, one.before, one.after) == ("rrf", 0.5, 0.55)
+    assert one.low <= one.difference <= one.high
+
+
+def test_gains_end_in_verdicts() -> None:
+    small = {"rrf": {"ndcg@10": [0.5, 0.5]}, "hybrid + reranker": {"ndcg@10": [0.6, 0.5]}}
+    other = {"auto": {"ndcg@10": [0.5]}, "hybrid + reranker": {"ndcg@10": [0.48]}}
+    lines = gained({"small": gain(small), "other": gain(other)}).splitlines()
+    assert lines[2].startswith("| small | 0.500 | rrf | 0.550 | +0.050 | [")
+    assert lines[-2:] == [
+        "mean gain +0.015, at least +0.02: DOES NOT HOLD",
+        "worst set -0.020, at least -0.015: DOES NOT HOLD",
+    ]
