@@ -14,6 +14,7 @@ from ragline.settings import SettingsError
 from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts, Scorer, Statistics
 from services.reranker.scorers._open import PACKAGE, open_scorer
+from tests.reranker.servers import options_for
 
 QUERY = "How is a lost message retried?"
 TEXTS = [
@@ -46,16 +47,17 @@ def marked(name: str) -> Any:
 
 @pytest_asyncio.fixture(params=[marked(name) for name in backends.names(PACKAGE)])
 async def scorer(request: pytest.FixtureRequest, parts: Parts, classifier: Path) -> AsyncIterator[Scorer]:
-    given = options(request.param, classifier)
-    if request.param == "late_interaction":
-        given = {"model": str(request.getfixturevalue("minilm"))}
-    try:
-        made = open_scorer(request.param, parts, given)
-    except SettingsError as error:
-        pytest.skip(str(error))
-    await hook(made, "start")()
-    yield made
-    await hook(made, "close")()
+    with options_for(request.param) as served:
+        given = served or options(request.param, classifier)
+        if request.param == "late_interaction":
+            given = {"model": str(request.getfixturevalue("minilm"))}
+        try:
+            made = open_scorer(request.param, parts, given)
+        except SettingsError as error:
+            pytest.skip(str(error))
+        await hook(made, "start")()
+        yield made
+        await hook(made, "close")()
 
 
 async def test_name_is_the_files(scorer: Scorer) -> None:

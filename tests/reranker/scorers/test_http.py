@@ -286,13 +286,13 @@ async def test_who_leaves_frees_the_place(parts: Parts, faults: Faults, url: str
 
 
 async def test_a_wrong_key_is_named_and_never_shown(parts: Parts, url: str) -> None:
-    secret = "a-key-that-is-not-theirs"
+    wrong = "a-key-that-is-not-theirs"
     with capture_logs() as logs:
-        async with opened(parts, url=url, shape="cohere", model="words", api_key=secret) as scorer:
+        async with opened(parts, url=url, shape="cohere", model="words", api_key=wrong) as scorer:
             with pytest.raises(Unavailable, match="option api_key or api_key_file is wrong") as caught:
                 await scorer.score(QUERY, PASSAGES, None)
     assert "***" in str(logs)
-    assert secret not in str(logs) + caught.value.detail + scorer.fingerprint + repr(scorer.remote.key)
+    assert wrong not in str(logs) + caught.value.detail + scorer.fingerprint + repr(scorer.remote.key)
 
 
 async def test_a_key_that_was_replaced_in_its_file(parts: Parts, url: str, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ async def test_certificates(parts: Parts, tmp_path: Path) -> None:
     [
         ({"url": "ftp://a.test"}, "http://"),
         ({"url": "a.test/rerank"}, "http://"),
-        ({"url": "http://me:pass@a.test"}, "api_key_file"),
+        ({"url": "http://me@a.test"}, "api_key_file"),
         ({"url": "http://a.test:x"}, "url is no good"),
         ({"shape": "cohere", "model": ""}, "shape cohere needs the option model"),
         ({"shape": "square"}, "option 'shape'"),
