@@ -14,16 +14,16 @@ from typing import Annotated, Any
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from eval import retrieval
 from ragline.evaluation import beir
+from ragline.evaluation.calibrating import chances, fitted
+from ragline.evaluation.metrics import Floats
 from tests.suite import Suite
 
 SHARE_IN = 0.5
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-Floats = npt.NDArray[np.float64]
 
 
 def main(
@@ -59,24 +59,6 @@ def explained(client: httpx.Client, collection: str, query: str) -> list[float]:
     answer.raise_for_status()
     told: dict[str, Any] = answer.json()["explain"]["abstention"]
     return [told["sentence_score"], told["gap"]]
-
-
-def fitted(features: Floats, held: Floats) -> Floats:
-    """Logistic regression by Newton's method; the last weight is the bias."""
-    rows = np.column_stack([features, np.ones(len(features))])
-    weights = np.zeros(rows.shape[1])
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-rows @ weights))
-        slope = rows.T @ (chance - held) + 1e-3 * weights
-        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + 1e-3 * np.eye(len(weights))
-        weights -= np.linalg.solve(curve, slope)
-    return weights
-
-
-def chances(features: Floats, weights: Floats) -> Floats:
-    """The fitted chance of each question."""
-    chance: Floats = 1 / (1 + np.exp(-np.column_stack([features, np.ones(len(features))]) @ weights))
-    return chance
 
 
 def report(chance: Floats, held: Floats) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ragline.evaluation.asked import NONE
 from ragline.evaluation.figures import MEAN, Row
@@ -23,13 +23,15 @@ NOTE = (
     "Bars: 95 % interval of the paired difference to the order of the search (dashed).\n"
     "Where a bar does not cross the line, the difference is more than chance."
 )
-LABEL_WIDTH, LABEL_HEIGHT = 0.42, 0.12  # of a panel: names nearer than that are moved apart
+POINTS_END, NAMES_BEGIN = 0.56, 0.64  # of a panel's width: points at the left, names in a column at the right
+MOST_TICKS = 9
+NAME_HEIGHT = 0.13  # of a panel's height: two lines of text
 
 
 def draw(comparison: Comparison, folder: Path) -> list[Path]:
     """Write reranker.svg and reranker.png into ``folder``; returns their paths."""
     parts = [(title.partition(":")[0] if title != MEAN else title, rows) for title, rows in comparison.parts()]
-    columns = min(COLUMNS, len(parts))
+    columns = 2 if len(parts) == 4 else min(COLUMNS, len(parts))
     lines = math.ceil(len(parts) / columns)
     size = (max(PANEL_INCHES[0] * columns, 6.4), PANEL_INCHES[1] * lines + 0.5)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
@@ -37,6 +39,7 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
     colours = dict(zip((label for label in comparison.labels if label != NONE), repeated(), strict=False))
     for place, axes in enumerate(grid.flat):
         if place < len(parts):
+            across(axes, [row for _, rows in parts for row in rows])
             panel(axes, *parts[place], colours)
         else:
             axes.set_visible(False)
@@ -59,71 +62,92 @@ def repeated() -> Sequence[str]:
 def panel(axes: Axes, title: str, rows: Sequence[Row], colours: dict[str, str]) -> None:
     """One set: a dashed line for the order of the search, a point with its interval for each scorer."""
     base = next(row.ndcg for row in rows if row.scorer == NONE)
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes.set_xscale("log")
-    axes.axhline(base, color=FAINT, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
     shown = [row for row in rows if row.p50_ms is not None and row.to_none is not None]
-    limits(axes, shown, base)
-    for row, height in zip(shown, heights(axes, shown), strict=True):
-        point(axes, row, base, height, colours[row.scorer])
-    axes.annotate(
-        f"order of the search {base:.3f}",
-        xy=(0.985, base),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=FAINT,
-    )
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+    up(axes, shown, base)
+    axes.axhline(base, xmax=NAMES_BEGIN - 0.01, color=FAINT, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
+    wanted = [share(axes, base), *(share(axes, row.ndcg) for row in shown)]
+    line, *heights = apart(wanted, NAME_HEIGHT)
+    name(axes, f"order of the search\n{base:.3f}", (axes.get_xlim()[1], base), line, FAINT)
+    for row, height in zip(shown, heights, strict=True):
+        point(axes, row, base, colours[row.scorer])
+        text = f"{row.scorer}\n{row.ndcg:.3f}, {row.p50_ms:,.1f} ms"
+        name(axes, text, (row.p50_ms or 1.0, row.ndcg), height, colours[row.scorer])
+    axes.grid(axis="y", color="#EBEBEB", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=8, length=3, labelbottom=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
-def point(axes: Axes, row: Row, base: float, height: float, colour: str) -> None:
-    """A scorer: its mean, the interval of its difference around it, and its name beside, at ``height``."""
+def point(axes: Axes, row: Row, base: float, colour: str) -> None:
+    """A scorer: its mean, and the interval of its difference around it."""
     assert row.to_none is not None and row.p50_ms is not None  # noqa: S101, PT018 - only such rows are shown
     low, high = base + row.to_none.low, base + row.to_none.high
     axes.plot([row.p50_ms, row.p50_ms], [low, high], color=colour, linewidth=2, solid_capstyle="butt", zorder=2)
     axes.plot([row.p50_ms], [row.ndcg], "o", color=colour, markersize=7, markeredgecolor="white", zorder=3)
-    across = axes.transLimits.transform((math.log10(row.p50_ms), row.ndcg))[0]
+
+
+def name(axes: Axes, text: str, at: tuple[float, float], height: float, colour: str) -> None:
+    """A name in the column at the right, with a thin line to what it names."""
+    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.7, "relpos": (0, 0.5), "shrinkB": 5}
     axes.annotate(
-        f"{row.scorer}\n{row.ndcg:.3f}, {row.p50_ms:,.1f} ms",
-        xy=(row.p50_ms, row.ndcg),
-        xytext=(across + 0.035, height),
+        text,
+        xy=at,
+        xytext=(NAMES_BEGIN, height),
         textcoords="axes fraction",
         va="center",
         fontsize=8,
         color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        arrowprops=None if colour == FAINT else arrow,
         zorder=4,
     )
 
 
-def heights(axes: Axes, rows: Sequence[Row]) -> list[float]:
-    """Where the names stand, as shares of the panel's height: beside their points, moved up from one another."""
-    points = [axes.transLimits.transform((math.log10(row.p50_ms or 1.0), row.ndcg)) for row in rows]
-    found: dict[int, float] = {}
-    for place in sorted(range(len(rows)), key=lambda place: points[place][1]):
-        height = max(LABEL_HEIGHT / 2, points[place][1])
-        for other, taken in found.items():
-            if abs(points[place][0] - points[other][0]) < LABEL_WIDTH:
-                height = max(height, taken + LABEL_HEIGHT)
-        found[place] = height
-    return [found[place] for place in range(len(rows))]
+def share(axes: Axes, value: float) -> float:
+    """How high a value stands, as a share of the panel's height."""
+    low, high = axes.get_ylim()
+    return (value - low) / (high - low)
 
 
-def limits(axes: Axes, rows: Sequence[Row], base: float) -> None:
-    """Room for the names at the right, and for the intervals above and below."""
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """The heights, moved as little as it takes to be ``gap`` from one another and within the panel."""
+    gap = min(gap, 1 / len(wanted))
+    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    found = dict.fromkeys(order, 0.0)
+    lowest = gap / 2
+    for place in order:
+        found[place] = max(wanted[place], lowest)
+        lowest = found[place] + gap
+    highest = 1 - gap / 2
+    for place in reversed(order):
+        found[place] = min(found[place], highest)
+        highest = found[place] - gap
+    return [found[place] for place in range(len(wanted))]
+
+
+def across(axes: Axes, rows: Sequence[Row]) -> None:
+    """The axis of latencies, the same in all panels, as far as the points go; right of it are the names."""
     times = [row.p50_ms for row in rows if row.p50_ms] or [1.0]
-    axes.set_xlim(min(times) / 2, max(times) * 8)
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    low, last = math.log10(min(times) / 1.5), math.log10(max(times))
+    high = low + (last - low) / POINTS_END
+    end = low + (high - low) * (NAMES_BEGIN - 0.01)
+    axes.set_xscale("log")
+    axes.set_xlim(10**low, 10**high)
+    axes.spines["bottom"].set_bounds(10**low, 10**end)
+    whole = range(math.floor(low), math.ceil(end) + 1)
+    ticks = [math.log10(step) + power for power in whole for step in (1, 2, 5)]
+    seen = [tick for tick in ticks if low <= tick <= end]
+    if len(seen) > MOST_TICKS:
+        seen = [tick for tick in seen if tick.is_integer()]
+    axes.xaxis.set_major_locator(FixedLocator([10**tick for tick in seen]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+
+
+def up(axes: Axes, rows: Sequence[Row], base: float) -> None:
+    """The axis of quality, with room for the intervals."""
     edges = [base, *(base + end for row in rows if row.to_none for end in (row.to_none.low, row.to_none.high))]
     spread = max(max(edges) - min(edges), 0.05)
-    axes.set_ylim(min(edges) - 0.2 * spread, max(edges) + 0.3 * spread)
+    axes.set_ylim(min(edges) - 0.15 * spread, max(edges) + 0.15 * spread)
