@@ -52,6 +52,7 @@ class Roster:
     def __init__(self, loaded: Sequence[Loaded]) -> None:
         self.places: dict[str, Place] = {}
         self.leaving: list[Place] = []
+        self.freeing: list[str] = []
         for each in loaded:
             self.add(each)
         self.default = loaded[0].name
@@ -115,13 +116,17 @@ class Roster:
             raise Conflict(f"The scorer {name!r} serves; switch to another before it is removed.", field="name")
         place = self.places.pop(name)
         self.leaving.append(place)
+        self.freeing.append(name)
         try:
-            await self.unused(place)
+            try:
+                await self.unused(place)
+            finally:
+                self.leaving.remove(place)
+                await close(place.loaded.scorer)
+            del place
+            await asyncio.to_thread(give_memory_back)
         finally:
-            self.leaving.remove(place)
-            await close(place.loaded.scorer)
-        del place
-        await asyncio.to_thread(give_memory_back)
+            self.freeing.remove(name)
         log.info("scorer removed", scorer=name)
 
     async def unused(self, place: Place) -> None:
@@ -134,8 +139,8 @@ class Roster:
                 log.info("scorer still in use", scorer=place.loaded.name, requests=place.users)
 
     def draining(self) -> dict[str, int]:
-        """Scorers that are removed, and how many requests still use each."""
-        return {place.loaded.name: place.users for place in self.leaving}
+        """Scorers whose memory is not given back yet, and how many requests still use each."""
+        return dict.fromkeys(self.freeing, 0) | {place.loaded.name: place.users for place in self.leaving}
 
     async def start(self) -> None:
         """Start the workers of all that are loaded."""

@@ -16,13 +16,13 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SYMBOLS = string.ascii_lowercase + string.digits + string.punctuation
 
 
-def write(folder: Path, labels: int = 1, **config: Any) -> Path:
-    """The folder, filled; ``config`` is added to config.json."""
+def write(folder: Path, labels: int = 1, *, seed: int = 7, **config: Any) -> Path:
+    """The folder, filled; ``seed`` chooses the weights, ``config`` is added to config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     pieces = SPECIAL + list(SYMBOLS) + [f"##{symbol}" for symbol in SYMBOLS]
     write_tokenizer(folder, {piece: number for number, piece in enumerate(pieces)})
     (folder / "config.json").write_text(json.dumps(bert(labels, len(pieces)) | config))
-    write_safetensors(folder / "model.safetensors", dict(weights(labels, len(pieces))))
+    write_safetensors(folder / "model.safetensors", dict(weights(labels, len(pieces), seed)))
     return folder
 
 
@@ -62,8 +62,8 @@ def write_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config | names))
 
 
-def weights(labels: int, vocabulary: int) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    random = np.random.default_rng(7)
+def weights(labels: int, vocabulary: int, seed: int) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    random = np.random.default_rng(seed)
 
     def dense(name: str, outputs: int, inputs: int) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
         yield f"{name}.weight", random.normal(0, 0.3, (outputs, inputs)).astype(np.float32)
