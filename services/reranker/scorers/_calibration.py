@@ -40,7 +40,16 @@ def unit(raw: float) -> float:
     return min(max(raw, 0.0), 1.0)
 
 
-UNIT: Calibration = unit
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """For scores that are from 0 to 1 already; no plain function, which a class would bind as a method."""
+
+    def __call__(self, raw: float) -> float:
+        """The score, held within."""
+        return unit(raw)
+
+
+UNIT: Calibration = Unit()
 DEFAULT = Logistic()  # what a logit means
 
 
