@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def reranker(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     try:
         every = parse_all(scorers)
         sets = [beir.read(path, split) for path in data]
-        with place(keep) as folder, Bars() as bars:
+        with place(keep) as folder, heeding_sigterm(), Bars() as bars:
             models = base.load(Settings).models_dir
             comparison = compare(every, sets, wishes, folder, models, bars.show)
     except EvaluationError as error:
@@ -100,6 +101,16 @@ def place(keep: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ragline-eval-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """SIGTERM ends as Ctrl-C does, so that no process is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Bars:
