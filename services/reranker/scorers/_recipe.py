@@ -50,22 +50,24 @@ def maxsim(query: Floats, weight: Floats, passages: Sequence[PackedTokens]) -> F
 def first_stage(
     dense: Sequence[float | None], sparse: Sequence[float | None], fused: Sequence[float | None], pieces: int
 ) -> Floats:
-    """What the search thought of the candidates, (passages,) float32: to be added to MaxSim, times a tenth or so.
+    """What the search holds against each candidate, (passages,): to be added to MaxSim, times a tenth or so.
 
-    6 f cosine + l (1 - f) BM25 / greatest BM25, where f is ``flatness`` and l ``lengthening`` of the query's
-    ``pieces``. None stands for a candidate that this half of the search has no score for: it gets the least cosine
-    given, or no BM25. Where neither half gave any, it is l times what was ``fused``, scaled from 0 to 1.
+    It is 6 f cosine + l (1 - f) BM25 / greatest BM25, where f is ``flatness`` and l ``lengthening`` of the query's
+    ``pieces``, less the greatest of these: so the sum stays on the scale of MaxSim, whatever the query and however
+    few the candidates. None stands for a candidate that this half of the search has no score for: it gets the
+    least cosine given, or no BM25. Where neither half gave any, ``fused`` is used, scaled from 0 to 1.
     """
     length = lengthening(pieces)
     near = [score for score in dense if score is not None]
     words = shares(sparse)
-    if not near and not words.any():
-        return (length * spread(fused)).astype(np.float32)
     if not near:
-        return (length * words).astype(np.float32)
-    cosines = np.array([min(near) if score is None else score for score in dense], dtype=np.float32)
-    flat = flatness(words)
-    return (MEANING * flat * cosines + length * (1 - flat) * words).astype(np.float32)
+        found = length * (words if words.any() else spread(fused))
+    else:
+        cosines = np.array([min(near) if score is None else score for score in dense], dtype=np.float32)
+        flat = flatness(words)
+        found = MEANING * flat * cosines + length * (1 - flat) * words
+    held: Floats = (found - found.max(initial=-np.inf)).astype(np.float32)
+    return held
 
 
 def flatness(words: Floats) -> float:

@@ -47,7 +47,7 @@ class Overlap:
     """
 
     name = "overlap"
-    calibration = Logistic(slope=6.0, middle=0.6)
+    calibration = Logistic(slope=14.8, middle=0.509)  # docs/decisions/0025
 
     def __init__(self, pool: Pool, k1: float, b: float, phrases: float) -> None:
         self.pool = pool

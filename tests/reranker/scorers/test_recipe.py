@@ -30,25 +30,25 @@ def test_punctuation_counts_where_there_is_nothing_else() -> None:
 
 def test_words_that_tell_passages_apart_count() -> None:
     # The last of three shares no word with the query, so that cosines count nothing.
-    assert recipe.first_stage([0.1, 0.5, 0.4], [4.0, 8.0, None], [], 24) == pytest.approx([1.0, 2.0, 0.0])
+    assert recipe.first_stage([0.1, 0.5, 0.4], [4.0, 8.0, None], [], 24) == pytest.approx([-1.0, 0.0, -2.0])
 
 
 def test_meaning_counts_where_words_tell_nothing_apart() -> None:
-    assert recipe.first_stage([0.1, 0.5, None], [8.0, 8.0, 8.0], [], 24) == pytest.approx([0.6, 3.0, 0.6])
+    assert recipe.first_stage([0.1, 0.5, None], [8.0, 8.0, 8.0], [], 24) == pytest.approx([-2.4, 0.0, -2.4])
 
 
 def test_both_count_in_between() -> None:
-    expected = [6 * 0.5 * 0.2 + 0.5 * 1.0, 6 * 0.5 * 0.4 + 0.5 * 0.5]
-    assert recipe.first_stage([0.2, 0.4], [8.0, 4.0], [], 5) == pytest.approx(expected)
+    first, second = 6 * 0.5 * 0.2 + 0.5 * 1.0, 6 * 0.5 * 0.4 + 0.5 * 0.5
+    assert recipe.first_stage([0.2, 0.4], [8.0, 4.0], [], 5) == pytest.approx([first - second, 0.0])
 
 
 @pytest.mark.parametrize(
     ("dense", "sparse", "fused", "expected"),
     [
         ([None, None], [None, None], [None, None], [0.0, 0.0]),
-        ([None, None], [None, None], [0.2, 0.6], [0.0, 1.0]),
-        ([None, None], [3.0, -1.0], [0.2, 0.6], [1.0, 0.0]),
-        ([0.4, 0.5], [None, None], [0.2, 0.6], [2.4, 3.0]),
+        ([None, None], [None, None], [0.2, 0.6], [-1.0, 0.0]),
+        ([None, None], [3.0, -1.0], [0.2, 0.6], [0.0, -1.0]),
+        ([0.4, 0.5], [None, None], [0.2, 0.6], [-0.6, 0.0]),
         ([], [], [], []),
     ],
 )
