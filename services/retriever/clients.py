@@ -60,4 +60,7 @@ class RerankerClient:
         answer = await call(self.stub.Rerank, request, timeout_s=self.timeout_s)
         if sorted(score.index for score in answer.scores) != list(range(len(candidates))):
             raise Internal("The reranker did not score each candidate once.")
+        if not any(score.raw for score in answer.scores):
+            for score in answer.scores:  # of a release that knew no other score; replicas are upgraded one by one
+                score.raw = score.score
         return answer

@@ -96,7 +96,8 @@ class Shaping:
         if not hits:
             return []
         count = len(hits) if self.request.neighbours else self.request.top_k
-        scores = [hit.score for hit in hits]
+        # Chances are close together near 0 and 1, so what the scorer itself said tells more apart.
+        scores = [hit.reranked.raw if hit.reranked else hit.score for hit in hits]
         order = diversity.ordered(scores, self.view.vectors(rows_of(hits)), self.request.diversity, count)
         return [replace(hits[place], diversity_score=score) for place, score in order]
 

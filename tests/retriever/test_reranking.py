@@ -32,6 +32,7 @@ class Noting(reranker_pb2_grpc.RerankerServicer):
         self.sent: list[reranker_pb2.RerankRequest] = []
         self.scorer = "noting"
         self.failed: Sequence[str] = ()
+        self.old = False
 
     async def Rerank(  # noqa: N802 - gRPC's name
         self, request: reranker_pb2.RerankRequest, context: object
@@ -46,7 +47,7 @@ class Noting(reranker_pb2_grpc.RerankerServicer):
                 reranker_pb2.RerankScore(
                     index=index,
                     score=(index + 1) / (count + 1),
-                    raw=10.0 * index,
+                    raw=0.0 if self.old else 10.0 * index,
                     matches=[self.first_word(request, index)] if request.explain else [],
                 )
                 for index in order
@@ -124,6 +125,14 @@ async def test_a_scorer_that_stood_in_is_told_from_none(client: httpx.AsyncClien
     assert answer["degraded"] == ["rerank"]
     assert [each["score"] for each in answer["passages"]] == [each["score"] for each in plain["passages"]]
     assert answer["passages"][0]["explain"]["rerank_score"] is None
+
+
+async def test_a_reranker_of_before_raw_scores_is_understood(client: httpx.AsyncClient, noting: Noting) -> None:
+    noting.old = True
+    body = {"query": QUERY, "rerank": True, "explain": True, "diversity": 0.3}
+    passages = (await client.post("/retrieve", json=body)).json()["passages"]
+    assert all(each["explain"]["rerank_raw"] == each["score"] > 0 for each in passages)
+    assert passages[0]["score"] == max(each["score"] for each in passages)
 
 
 @pytest.mark.parametrize(
