@@ -17,8 +17,10 @@ from ragline.batching import Batcher
 from ragline.encoder import Encoder, Tokens
 from ragline.token_vectors import PackedTokens, QueryTokens
 from services.reranker.scorers import Parts
+from services.reranker.scorers._lately import Lately
 
 MB = 1024 * 1024
+ENTRY_BYTES = 700  # of objects about a passage's codes: views, key, places in dictionaries
 QUERY_LANE, PASSAGE_LANE = 0, 1  # a query whose passages are all kept never waits for another's passages
 
 R = TypeVar("R")
@@ -36,12 +38,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How long what was encoded is kept: passages in the service's cache, queries in this process."""
+    """How long what was encoded is kept: passages in the service's cache, queries in this process.
+
+    Passages are in this process, too, up to ``lately_s`` after their last use: a purge does not reach them here.
+    """
 
     passages: bool = True
     passage_ttl_s: float = 86_400.0
     queries_mb: int = 32
     query_ttl_s: float = 300.0
+    lately_mb: int = 64
+    lately_s: float = 30.0
 
 
 class TokenVectors:
@@ -56,6 +63,9 @@ class TokenVectors:
         self.encoded = self.asked = 0
         self.queries: TTLCache[str, QueryTokens] = TTLCache(
             keeping.queries_mb * MB, keeping.query_ttl_s, getsizeof=lambda query: query.vectors.nbytes + 1
+        )
+        self.lately: Lately[PackedTokens] = Lately(
+            keeping.lately_mb * MB if keeping.passages else 0, keeping.lately_s
         )
         self.batcher: Batcher[Job, npt.NDArray[np.float32] | bytes] = Batcher(
             self.run,
@@ -74,18 +84,25 @@ class TokenVectors:
             for job, rows in zip(jobs, vectors, strict=True)
         ]
 
+    async def close(self) -> None:
+        """Fail what waits, end the worker and forget what is held here."""
+        await self.batcher.close()
+        self.lately.close()
+
     async def both(self, query: str, texts: Sequence[str]) -> tuple[QueryTokens, list[PackedTokens]]:
         """The query's and the passages' token vectors: one read of the cache, then what it lacks side by side."""
         fingerprint = self.encoder.fingerprint
         keys = {text: token_vectors.key(fingerprint, text) for text in dict.fromkeys(texts)}
+        known = {text: self.lately.get(key) for text, key in keys.items()}
+        unknown = {text: keys[text] for text, packed in known.items() if packed is None}
         asked = self.queries.get(query)
         first = [] if asked is not None else [token_vectors.query_key(fingerprint, query)]
-        values = await self.fetch([*first, *keys.values()])
+        values = await self.fetch([*first, *unknown.values()])
         if first and (found := self.read(token_vectors.unpack_query, values[0])) is not None:
             asked = self.remember(query, found)
-        known = {
-            text: self.read(self.unpack, value) for text, value in zip(keys, values[len(first) :], strict=True)
-        }
+        for (text, key), value in zip(unknown.items(), values[len(first) :], strict=True):
+            if (packed := self.read(self.unpack, value)) is not None:
+                known[text] = self.kept(key, packed)
         missing = {text: keys[text] for text, packed in known.items() if packed is None}
         if asked is not None:
             new = await self.encode(missing)
@@ -97,7 +114,12 @@ class TokenVectors:
 
     async def fetch(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """What the cache has."""
-        return await self.cache.get_many(keys) if self.keeping.passages else [None] * len(keys)
+        return await self.cache.get_many(keys) if keys and self.keeping.passages else [None] * len(keys)
+
+    def kept(self, key: str, packed: PackedTokens) -> PackedTokens:
+        """The passage, which is kept in this process for a moment."""
+        self.lately.put(key, packed, packed.codes.nbytes + ENTRY_BYTES)
+        return packed
 
     def unpack(self, value: bytes) -> PackedTokens:
         """A kept passage; ValueError for one that was kept in another layout."""
@@ -143,7 +165,7 @@ class TokenVectors:
             # For a time only: a passage's entries are purged with its document, which may be gone by now.
             items = {keys[text]: value for text, value in packed.items()}
             await self.cache.set_many(items, self.keeping.passage_ttl_s)
-        return {text: token_vectors.unpack(value) for text, value in packed.items()}
+        return {text: self.kept(keys[text], token_vectors.unpack(value)) for text, value in packed.items()}
 
     async def offsets(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         """For each text the [start, end) of the word pieces that its packed token vectors stand for."""

@@ -1,7 +1,7 @@
 """Late interaction over the embedder's own token vectors: the default scorer, milliseconds where they were kept.
 
 IDF-weighted MaxSim (Khattab and Zaharia, "ColBERT", SIGIR 2020, with an encoder not trained for it), passages at
-a few bits a dimension, plus the first stage's scores, the dense more where the query's words tell little apart.
+a few bits a dimension, and the first stage's scores, the dense more where the query's words tell little apart.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECIPE = 3  # raise this when the same input gets other scores than before
 PLACES_MB = 16  # of memory for where words stand in passages that were asked about lately
 MAX_STRANGE = 100  # embedders that a warning is given for
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Megabytes = Annotated[int, Field(ge=0)]
 
 log = structlog.get_logger(__name__)
 
@@ -40,25 +40,26 @@ def load(
     max_tokens: int | None = None,
     hybrid: Fraction = 0.1,
     keep: bool = True,
-    keep_s: Positive = 86_400.0,
-    query_cache_mb: Annotated[int, Field(ge=0)] = 32,
+    query_cache_mb: Megabytes = 32,
+    passage_cache_mb: Megabytes = 64,
 ) -> LateInteraction:
     """The scorer over ``model``: the embedder's, with its ``max_tokens``, finds what the embedder kept.
 
-    ``hybrid`` is the weight of the first stage's scores (0: MaxSim alone). ``keep`` reads and
-    writes passages' token vectors in the cache, for ``keep_s`` seconds; ``query_cache_mb`` bounds the memory for
-    queries asked lately. Raises SettingsError for a model that cannot be had or built.
+    ``hybrid`` is the weight of the first stage's scores (0: MaxSim alone). ``keep`` reads
+    passages' token vectors from the cache and puts those there, for a day, that it lacks; ``query_cache_mb`` bounds
+    the memory for queries asked lately, ``passage_cache_mb`` that for passages of the last half minute. Raises
+    SettingsError for a model that cannot be had or built.
     """
     encoder = Encoder.open(parts.model(model), threads=parts.threads, max_tokens=max_tokens)
-    keeping = Keeping(passages=keep, passage_ttl_s=keep_s, queries_mb=query_cache_mb)
+    keeping = Keeping(keep, queries_mb=query_cache_mb, lately_mb=passage_cache_mb)
     return LateInteraction(TokenVectors(encoder, parts, keeping), parts, hybrid)
 
 
 class LateInteraction:
-    """Scores are weighted mean cosines, from -1 to 1, plus at most six times ``hybrid``."""
+    """Scores are weighted mean cosines, from -1 to 1, less what the first stage holds against a passage."""
 
     name = "late_interaction"
-    calibration = Logistic(slope=12.0, middle=0.55)
+    calibration = Logistic(slope=24.4, middle=0.535)  # docs/decisions/0025
 
     def __init__(self, vectors: TokenVectors, parts: Parts, hybrid: float) -> None:
         self.fingerprint = f"late_interaction {RECIPE} {vectors.encoder.fingerprint} {vectors.layout} {hybrid}"
@@ -79,7 +80,7 @@ class LateInteraction:
 
     async def close(self) -> None:
         """Fail what waits and end the worker."""
-        await self.vectors.batcher.close()
+        await self.vectors.close()
 
     async def score(
         self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
@@ -142,7 +143,7 @@ def combined(
     statistics: Statistics | None,
     hybrid: float,
 ) -> npt.NDArray[np.float32]:
-    """The recipe: MaxSim with weighted query tokens, plus a share of the first stage's scores."""
+    """The recipe: MaxSim with weighted query tokens, and a share of the first stage's scores."""
     weight = recipe.weights(rarity(query, statistics), query.words)
     scores = recipe.maxsim(query.vectors, weight, kept)
     dense, sparse = [p.dense_score for p in passages], [p.sparse_score for p in passages]

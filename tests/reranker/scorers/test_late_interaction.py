@@ -66,6 +66,7 @@ def recipe(encoder: Encoder, query: str, passages: list[Candidate], statistics: 
     flat = sparse.min() / sparse.max() if sparse.any() else 0.0  # of fewer than ten the last
     length = min(max(len(ids) / 12, 1), 4)
     firsts = 6 * flat * dense + length * (1 - flat) * sparse / (sparse.max() or 1)
+    firsts = firsts - firsts.max()
     scores = []
     for passage, first in zip(passages, firsts, strict=True):
         _, kept, rows = floats(encoder, passage.text)
@@ -118,6 +119,7 @@ async def test_damaged_vectors_are_encoded_again(
 ) -> None:
     clean = await scorer.score(QUERY, candidates(TEXTS), None)
     await parts.cache.set_many({token_vectors.key(encoder.fingerprint, TEXTS[0]): damaged})
+    scorer.vectors.lately.close()
     assert await scorer.score(QUERY, candidates(TEXTS), None) == pytest.approx(clean, abs=1e-3)
 
 
@@ -127,6 +129,7 @@ async def test_a_query_that_was_embedded_is_not_encoded_again(
     scores = await scorer.score(QUERY, candidates(TEXTS), None)
     assert scorer.vectors.asked == 1
     scorer.vectors.queries.clear()
+    scorer.vectors.lately.close()
     tokens = encoder.tokenize([QUERY])
     vectors = encoder.encode(tokens, token_vectors=True).token_vectors
     assert vectors is not None
@@ -137,6 +140,15 @@ async def test_a_query_that_was_embedded_is_not_encoded_again(
     await parts.cache.set_many({token_vectors.query_key(encoder.fingerprint, "lost?"): packed[:-1]})
     await scorer.score("lost?", candidates(TEXTS), None)
     assert scorer.vectors.asked == 2
+
+
+async def test_passages_of_late_are_not_even_fetched(scorer: LateInteraction, parts: Parts) -> None:
+    scores = await scorer.score(QUERY, candidates(TEXTS), None)
+    await parts.cache.delete_many([token_vectors.key(scorer.vectors.encoder.fingerprint, text) for text in TEXTS])
+    assert await scorer.score(QUERY, candidates(TEXTS), None) == scores
+    scorer.vectors.lately.close()  # as half a minute does
+    assert await scorer.score(QUERY, candidates(TEXTS), None) == pytest.approx(scores, abs=2e-3)
+    assert scorer.vectors.encoded == 2 * len(TEXTS)
 
 
 @pytest.mark.parametrize("layout", [Layout(2), Layout(8, 192), Layout(1, 128)])
