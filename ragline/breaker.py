@@ -105,15 +105,6 @@ def meters(what: str) -> tuple[Gauge, Counter]:
             ),
             metrics.counter("ragline_milvus_failures", "Calls that Milvus did not answer.", ("server",)),
         )
-    if what == "scorer":
-        return (
-            metrics.gauge(
-                "ragline_scorer_up", "1 while a scorer's server answers, 0 while it is away.", ("server",)
-            ),
-            metrics.counter(
-                "ragline_scorer_failures", "Calls that a scorer's server did not answer.", ("server",)
-            ),
-        )
     return (
         metrics.gauge("ragline_redis_up", "1 while the Redis answers, 0 while it is taken for away.", ("server",)),
         metrics.counter("ragline_redis_failures", "Calls that Redis did not answer.", ("server",)),

@@ -16,7 +16,6 @@ import orjson
 import structlog
 
 from ragline import context
-from ragline.breaker import Breaker
 from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
 from services.reranker.scorers._server import Connection, Key, Server, trusted
 
@@ -46,7 +45,6 @@ class Refusal:
     error: RaglineError
     again: bool = False
     after_s: float | None = None
-    away: bool = False
 
 
 class Remote:
@@ -54,7 +52,7 @@ class Remote:
 
     ``max_concurrent`` calls run at once, whichever request they are of; ``max_waiting`` requests may wait behind
     those. The calls change nothing, so what may pass is asked again: after as long as the server says, or a random
-    while that grows, as long as the time of the request allows. A server that is away is not asked for a while.
+    while that grows, as long as the time of the request allows.
     """
 
     def __init__(self, server: Server, key: Key, connection: Connection) -> None:
@@ -71,7 +69,6 @@ class Remote:
         )
         self.slots = asyncio.Semaphore(connection.max_concurrent)
         self.requests = 0
-        self.breaker = Breaker(f"{server.scorer} {server.shown}", what="scorer")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -87,22 +84,16 @@ class Remote:
             name, waiting = self.server.scorer, self.connection.max_waiting
             raise Overloaded(f"{name} has {most} requests already, {waiting} of them waiting (its max_waiting).")
         limit_s = min(self.server.timeout_s, context.remaining_s(self.server.timeout_s))
-        if not self.breaker.admit():
-            raise Unavailable(f"The server of {self.server.scorer} is away; it is asked again in a moment.")
         self.requests += 1
         try:
             async with asyncio.timeout(limit_s):
                 return await self.answers(bodies, time.monotonic() + limit_s)
         except TimeoutError:
-            error = TimedOut(
+            raise TimedOut(
                 f"The server of {self.server.scorer} did not answer within {limit_s:.3g} s; allow more time by "
-                "its option timeout_s or the request's deadline."
-            )
-            if limit_s > self.server.timeout_s / 2:  # else the caller was in a hurry
-                self.breaker.failed(error)
-            raise error from None
+                "its option timeout_s, RERANKER_BUDGET_S or the request's deadline."
+            ) from None
         finally:
-            self.breaker.left()
             self.requests -= 1
 
     async def answers(self, bodies: Sequence[Any], end: float) -> list[Any]:
@@ -129,22 +120,13 @@ class Remote:
             async with self.slots:
                 found = await self.once(body)
             if not isinstance(found, Refusal):
-                self.breaker.passed()
                 return found
             pause_s = pause(found, tries)
             if not found.again or tries >= self.connection.retries or time.monotonic() + pause_s >= end:
-                self.heard(found)
                 raise found.error
             tries += 1
             log.info("scoring is tried again", scorer=self.server.scorer, pause_s=pause_s, why=str(found.error))
             await asyncio.sleep(pause_s)
-
-    def heard(self, refusal: Refusal) -> None:
-        """Remember whether anybody was there."""
-        if refusal.away:
-            self.breaker.failed(refusal.error)
-        else:
-            self.breaker.passed()
 
     async def once(self, body: bytes) -> Any:
         """The JSON of one answer, or why there is none."""
@@ -158,7 +140,7 @@ class Remote:
             log.warning(
                 "server cannot be reached", scorer=name, url=shown, reason=f"{type(error).__name__}: {error}"
             )
-            return Refusal(Unavailable(f"The server of {name} cannot be reached."), again=True, away=True)
+            return Refusal(Unavailable(f"The server of {name} cannot be reached."), again=True)
         if content is None:
             log.error("answer is too large", scorer=name, url=shown, max_mb=self.connection.max_answer_mb)
             return Refusal(Internal(f"The server of {name} says more than its max_answer_mb allows."))

@@ -247,11 +247,9 @@ async def test_too_slow(parts: Parts, faults: Faults, url: str) -> None:
         held.set()
 
 
-async def test_a_server_that_is_away_is_left_alone(parts: Parts) -> None:
-    async with opened(parts, url="http://127.0.0.1:1", **OPTIONS, connection={"retries": 0}) as scorer:
+async def test_a_server_that_is_away(parts: Parts) -> None:
+    async with opened(parts, url="http://127.0.0.1:1", **OPTIONS) as scorer:
         with pytest.raises(Unavailable, match="cannot be reached"):
-            await scorer.score(QUERY, PASSAGES, None)
-        with pytest.raises(Unavailable, match="is away; it is asked again in a moment"):
             await scorer.score(QUERY, PASSAGES, None)
 
 
