@@ -28,6 +28,8 @@ POLL_S = 0.05
 LOG_CHARS = 1500
 LAST_BYTES = 65_536
 HOST = "127.0.0.1"
+# The services that belong to this command; modules in the current folder can be found, but stand in nobody's way.
+LAUNCH = "import runpy, sys; sys.path.append(sys.argv[2]); runpy.run_module(sys.argv[1], run_name='__main__')"
 
 
 class Services:
@@ -109,7 +111,7 @@ class Services:
     def start(self, name: str, told: Mapping[str, str]) -> None:
         """Start a service in a folder without a .env file; it may not be ready yet."""
         with self.log(name).open("wb") as log:
-            command = [sys.executable, "-m", f"services.{name}"]
+            command = [sys.executable, "-P", "-c", LAUNCH, f"services.{name}", str(Path.cwd())]
             self.running[name] = subprocess.Popen(command, cwd=self.folder, env=told, stdout=log, stderr=log)
 
     def wait(self, name: str) -> None:

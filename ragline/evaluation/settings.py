@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 OURS = ("RAGLINE_", "PREPROCESS_", "RETRIEVER_", "RERANKER_", "GENERATOR_")
 # What passages and vectors depend on: kept documents are only for the same values.
@@ -37,13 +36,9 @@ KEPT = SHAPING | {
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The process's own environment with ``settings``, and without what could reach anybody's data.
-
-    Modules in the current folder stay importable, since the processes run in another.
-    """
+    """The process's own environment with ``settings``, and without what could reach anybody's data."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name in KEPT}
-    path = filter(None, [str(Path.cwd()), own.get("PYTHONPATH", "")])
-    return {**own, "PYTHONPATH": os.pathsep.join(path), **settings}
+    return {**own, **settings}
 
 
 def shaping() -> dict[str, str]:
