@@ -8,6 +8,7 @@ from typing import Any
 from ragline.highlights import highlights
 from services.generator.checking import Checker
 from services.generator.events import Question, Ranked
+from services.generator.pieces import own
 from services.generator.prompt import Prompt
 from services.generator.ranking import Evidence, Ranking
 
@@ -60,6 +61,5 @@ def stages(query: str, rank: int, ranked: Ranked) -> dict[str, Any]:
         if names := list(getattr(hit, name)):
             found[name] = names
     if ranked.matches:
-        own = (hit.own_start, hit.own_end) if hit.own_end else None
-        found["matches"] = highlights(query, hit.passage, ranked.matches, own)
+        found["matches"] = highlights(query, hit.passage, ranked.matches, own(hit))
     return found

@@ -14,6 +14,7 @@ from services.generator import abstain
 from services.generator.clock import Clock
 from services.generator.events import Question, Ranked
 from services.generator.evidence import Overlap, Sentence, heading, scored, split
+from services.generator.pieces import Pieces, own
 from services.generator.sources import Scores, Sources
 
 # The reranker's failures that an answer survives; anything else says that the request is wrong.
@@ -88,8 +89,8 @@ def reranked(hits: Sequence[retriever_pb2.Hit], made: Scores, top_k: int) -> Ran
 
 def candidate(hit: retriever_pb2.Hit) -> Candidate:
     """A hit as the reranker takes it: the text that was embedded, without neighbours, and the search's scores."""
-    own = hit.passage.text[hit.own_start : hit.own_end] if hit.own_end else hit.passage.text
-    made = Candidate(text=heading(hit.passage, own))
+    begin, end = own(hit)
+    made = Candidate(text=heading(hit.passage, hit.passage.text[begin:end]))
     if hit.HasField("dense_score"):
         made.dense_score = hit.dense_score
     if hit.HasField("sparse_score"):
@@ -101,7 +102,7 @@ def candidate(hit: retriever_pb2.Hit) -> Candidate:
 async def evidence(
     sources: Sources, query: str, found: retriever_pb2.SearchResult, ranked: Ranking, limit: int, clock: Clock
 ) -> Evidence:
-    """The sentences of the best passages, scored by the reranker as if each were a passage.
+    """The sentences of the best passages, scored as pieces of these by the scorer of the passages.
 
     Only the ``limit`` that look best by their words and their passages are, which loses next to nothing; the
     others come after them. The ``clock`` tells the reranker's part, ``evidence``, from our own, ``sentences``.
@@ -111,17 +112,19 @@ async def evidence(
     if not ranked.scorer or not likely:
         return judged(by_words, "", ranked, by_words)
     first = likely[:limit]
-    passages = [each.passage for each in ranked.best]
-    candidates = [Candidate(text=heading(passages[each.passage], each.text)) for each in first]
+    pieces = Pieces(first, ranked.best)
     try:
         with clock.stage("evidence"):
-            made = await sources.rerank(query, candidates, found.statistics, ranked.scorer)
+            made = await sources.rerank(query, pieces.candidates, found.statistics, ranked.scorer)
     except (*AWAY, InvalidRequest) as error:  # also where the scorer has gone meanwhile
         tell(error)
-        return judged(by_words, "", replace(ranked, degraded=("rerank",)), by_words)
-    own = [entry.raw for entry in made.entries]
-    scores = [each.raw for each in ranked.best]
-    return judged([*scored(first, own, scores), *likely[limit:]], made.scorer, ranked, by_words)
+        return judged(by_words, "", replace(ranked, degraded=(*ranked.degraded, "rerank")), by_words)
+    degraded = tuple(dict.fromkeys((*ranked.degraded, *(f"rerank:{name}" for name in made.failed))))
+    scores = pieces.scores(made)
+    if scores is None or made.scorer != ranked.scorer:  # those of another scorer are not to be added to its own
+        return judged(by_words, "", replace(ranked, degraded=degraded or ("rerank",)), by_words)
+    ordered = scored(first, scores, [each.raw for each in ranked.best])
+    return judged([*ordered, *likely[limit:]], made.scorer, replace(ranked, degraded=degraded), by_words)
 
 
 def sentences(

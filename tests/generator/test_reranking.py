@@ -16,9 +16,14 @@ from ragline import grpc_client
 from ragline.errors import InvalidRequest
 from ragline.http import create_app
 from ragline.v1 import generator_pb2, generator_pb2_grpc, reranker_pb2, reranker_pb2_grpc
+from ragline.v1.passage_pb2 import Passage
+from ragline.v1.retriever_pb2 import Hit
 from services.generator import api, rpc
 from services.generator.asking import Limits
-from services.generator.events import Question
+from services.generator.events import Question, Ranked
+from services.generator.evidence import split
+from services.generator.pieces import Pieces
+from services.generator.sources import Scores
 from tests.generator import world
 
 ASKED = Question("default", "default", "How long is the warranty of the Kestrel router?", 2, 200)
@@ -32,7 +37,7 @@ class Noting(reranker_pb2_grpc.RerankerServicer):
         self.sent: list[reranker_pb2.RerankRequest] = []
         self.scorer = "noting"
         self.failed: Sequence[str] = ()
-        self.old = False
+        self.old = self.spanless = False
 
     async def Rerank(  # noqa: N802 - gRPC's name
         self, request: reranker_pb2.RerankRequest, context: object
@@ -41,10 +46,16 @@ class Noting(reranker_pb2_grpc.RerankerServicer):
         if request.scorer not in ("", "noting", "other"):
             raise InvalidRequest(f"No scorer {request.scorer!r} is loaded here.", field="scorer")
         words = request.query.casefold().strip("?").split()
-        scores = [
-            self.score(index, sum(word in each.text.casefold() for word in words) / len(words), request.explain)
-            for index, each in enumerate(request.candidates)
-        ]
+
+        def share(text: str) -> float:
+            return sum(word in text.casefold() for word in words) / len(words)
+
+        scores = []
+        for index, each in enumerate(request.candidates):
+            pairs = zip(each.spans[::2], each.spans[1::2], strict=True)
+            spans = [] if self.spanless else [5 * share(each.text[start:end]) - 1 for start, end in pairs]
+            scores.append(self.score(index, share(each.text), request.explain))
+            scores[-1].spans.extend(spans)
         return reranker_pb2.RerankResponse(
             scores=sorted(scores, key=lambda each: -each.score) if self.scorer else scores,
             scorer=self.scorer and (request.scorer or self.scorer),
@@ -167,8 +178,52 @@ async def test_an_answer_is_kept_for_its_scorer(retriever: grpc.aio.Channel, cha
 async def test_a_reranker_of_before_raw_scores_is_understood(
     retriever: grpc.aio.Channel, channel: grpc.aio.Channel, noting: Noting
 ) -> None:
-    noting.old = True
+    noting.old = noting.spanless = True
     done = await world.answerer(retriever, channel).answer(replace(ASKED, explain=True))
     assert done.outcome.explain is not None
     assert all(passage["raw"] == passage["score"] > 0 for passage in done.outcome.explain["passages"])
+    assert done.outcome.degraded == ("rerank",)
     assert done.outcome.citations
+
+
+async def test_sentences_are_spans_of_what_was_embedded(client: httpx.AsyncClient, noting: Noting) -> None:
+    body = {"query": ASKED.query, "explain": True, "top_k": 2}
+    told = (await client.post("/generate", json=body)).json()["explain"]
+    passages, pieces = noting.sent
+    assert {each.text for each in pieces.candidates} <= {each.text for each in passages.candidates}
+    assert len(pieces.candidates) == 2
+    sentences = {each["text"] for each in told["sentences"]}
+    cut = {
+        each.text[start:end]
+        for each in pieces.candidates
+        for start, end in zip(each.spans[::2], each.spans[1::2], strict=True)
+    }
+    assert cut == sentences
+
+
+async def test_a_neighbours_sentence_is_asked_about_by_itself() -> None:
+    text = "Before it. The lock is open. It is green. After it."
+    hit = Hit(passage=Passage(title="Alm", text=text), own_start=11, own_end=41)
+    sentences = split([hit.passage])
+    pieces = Pieces(sentences, [Ranked(hit, 0.5, 1)])
+    assert [each.text for each in pieces.candidates] == [
+        "Alm\nBefore it.",
+        "Alm\nThe lock is open. It is green.",
+        "Alm\nAfter it.",
+    ]
+    own = pieces.candidates[1]
+    assert [own.text[start:end] for start, end in zip(own.spans[::2], own.spans[1::2], strict=True)] == [
+        "The lock is open.",
+        "It is green.",
+    ]
+    entries = [reranker_pb2.RerankScore(index=n, raw=n / 4, spans=[0.7, 0.9] if n == 1 else []) for n in range(3)]
+    assert pieces.scores(Scores(entries, [0, 1, 2], "noting", ())) == pytest.approx([0.0, 0.7, 0.9, 0.5])
+
+
+async def test_without_scores_of_spans_words_decide(
+    retriever: grpc.aio.Channel, channel: grpc.aio.Channel, noting: Noting
+) -> None:
+    noting.spanless, noting.failed = True, ["noting:spans"]
+    done = await world.answerer(retriever, channel).answer(ASKED)
+    assert done.outcome.degraded == ("rerank:noting:spans",)
+    assert done.outcome.answer.startswith("The Kestrel router comes with a two-year warranty. [1]")
