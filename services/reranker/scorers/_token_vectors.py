@@ -22,6 +22,7 @@ from services.reranker.scorers._lately import Lately
 MB = 1024 * 1024
 ENTRY_BYTES = 700  # of objects about a passage's codes: views, key, places in dictionaries
 QUERY_LANE, PASSAGE_LANE = 0, 1  # a query whose passages are all kept never waits for another's passages
+AT_ONCE = 64  # passages that are encoded, and then kept, in one go
 
 R = TypeVar("R")
 
@@ -153,13 +154,28 @@ class TokenVectors:
         return query
 
     async def encode(self, keys: Mapping[str, str]) -> dict[str, PackedTokens]:
-        """Encode the texts that are the keys' keys, and keep the results."""
+        """Encode the texts that are the keys' keys, and keep the results.
+
+        Some at a time, of like length: where the caller's time is over before all are done, the next try finds
+        those that are, and so comes to an end.
+        """
         if not keys:
             return {}
         texts = list(keys)
         tokens = await self.pool.run(self.encoder.tokenize, texts)
-        results = await self.batcher.submit_many([Job(each, packed=True) for each in tokens], PASSAGE_LANE)
-        packed = {text: bytes(result) for text, result in zip(texts, results, strict=True)}
+        jobs = sorted(zip(texts, tokens, strict=True), key=lambda pair: len(pair[1]))
+        found: dict[str, PackedTokens] = {}
+        for start in range(0, len(jobs), AT_ONCE):
+            found |= await self.encode_some(keys, jobs[start : start + AT_ONCE])
+        return found
+
+    async def encode_some(
+        self, keys: Mapping[str, str], texts: Sequence[tuple[str, Tokens]]
+    ) -> dict[str, PackedTokens]:
+        """Encode texts in one go, and keep the results under ``keys``."""
+        jobs = [Job(tokens, packed=True) for _, tokens in texts]
+        results = await self.batcher.submit_many(jobs, PASSAGE_LANE)
+        packed = {text: bytes(result) for (text, _), result in zip(texts, results, strict=True)}
         self.encoded += len(packed)
         if self.keeping.passages:
             # For a time only: a passage's entries are purged with its document, which may be gone by now.

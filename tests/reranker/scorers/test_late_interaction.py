@@ -1,6 +1,7 @@
 """The recipe on the real model: kept vectors are found, numbers are right, the answer wins."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest_asyncio
 import structlog
 
 from ragline import token_vectors
-from ragline.encoder import Encoder
-from ragline.token_vectors import Layout
-from services.reranker.scorers import Candidate, Parts, Statistics
+from ragline.encoder import Encoder, Tokens
+from ragline.token_vectors import Layout, PackedTokens
+from services.reranker.scorers import Candidate, Parts, Statistics, _token_vectors
 from services.reranker.scorers.late_interaction import LateInteraction, load
 
 pytestmark = pytest.mark.models
@@ -111,6 +112,28 @@ async def test_what_is_missing_is_encoded_once_and_kept(scorer: LateInteraction,
     assert scorer.vectors.encoded == len(TEXTS)
     keys = [token_vectors.key(scorer.vectors.encoder.fingerprint, text) for text in TEXTS]
     assert all(value is not None for value in await parts.cache.get_many(keys))
+
+
+async def test_what_was_encoded_before_the_caller_left_is_kept(
+    scorer: LateInteraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, encode_some = [*TEXTS, *(f"{text} Once more." for text in TEXTS)], scorer.vectors.encode_some
+    kept: list[tuple[str, Tokens]] = []
+
+    async def until_second(keys: Mapping[str, str], some: Sequence[tuple[str, Tokens]]) -> dict[str, PackedTokens]:
+        if kept:
+            raise asyncio.CancelledError
+        kept.extend(some)
+        return await encode_some(keys, some)
+
+    monkeypatch.setattr(_token_vectors, "AT_ONCE", 4)
+    monkeypatch.setattr(scorer.vectors, "encode_some", until_second)
+    with pytest.raises(asyncio.CancelledError):
+        await scorer.score(QUERY, candidates(texts), None)
+    monkeypatch.undo()
+    assert scorer.vectors.encoded == 4
+    assert len(await scorer.score(QUERY, candidates(texts), None)) == len(texts)
+    assert scorer.vectors.encoded == len(texts)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"TV", b"garbage that is long enough for a header"])
