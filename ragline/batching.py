@@ -39,7 +39,8 @@ class Batcher(Generic[T, R]):
     queued while it was busy, of similar length, is the next batch. ``size`` gives an item's tokens.
 
     Lane 0 goes before lane 1, but lane 1 gets its turn after ``ageing`` batches have passed it over. Within a
-    lane the item that has waited longest is always in the next batch.
+    lane the item that has waited longest is always in the next batch, except that a call of many batches lets
+    the others go first now and then (``lanes.TURN``).
 
     More than ``max_queue`` waiting tokens raise Overloaded, except that an empty queue takes any one call. If a
     batch raises, its items run one by one, so that a bad one fails alone. If ``run`` kills the thread

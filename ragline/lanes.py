@@ -11,6 +11,7 @@ from typing import Any
 
 # Items up to this many tokens go together whatever their ratio: the padding costs less than another batch.
 SHORT = 32
+TURN = 4  # full batches that a call may have before the others of its lane
 SLACK = 256  # items given up that may stay in the order of arrival before it is swept
 
 
@@ -57,12 +58,18 @@ class Item:
 
 
 class Lane:
-    """Items of one priority: by arrival, for fairness, and by size, to find neighbours of similar length."""
+    """Items of one priority: by arrival, for fairness, and by size, to find neighbours of similar length.
+
+    A call that is larger than ``TURN`` batches then gives way to those that came after it, so that a short call
+    never waits for all of a long one.
+    """
 
     def __init__(self) -> None:
         self.arrivals: deque[Item] = deque()
         self.by_size: list[tuple[int, int, Item]] = []
         self.passed_over = 0
+        self.turn: Call | None = None  # whose oldest item began the last batch
+        self.had = 0  # padded tokens of the batches that it began, one after the other
 
     def add(self, item: Item) -> None:
         """Queue an item."""
@@ -82,6 +89,16 @@ class Lane:
         # A model that hangs takes nothing while callers come, wait in vain and go.
         if len(self.arrivals) > 2 * len(self.by_size) + SLACK:
             self.arrivals = deque(item for item in self.arrivals if not item.taken)
+
+    def count(self, seed: Item, cost: int, most: int) -> None:
+        """Note what a batch costs; where its call has had ``most`` or more it goes behind the others."""
+        self.had = cost + (self.had if seed.call is self.turn else 0)
+        self.turn = seed.call
+        if self.had >= most:
+            waiting = [item for item in self.arrivals if not item.taken]
+            # The sort is stable: by arrival among the others and among its own.
+            self.arrivals = deque(sorted(waiting, key=lambda item: item.call is seed.call))
+            self.turn = None
 
     def take(self, max_batch: int, spread: float) -> list[Item]:
         """The oldest item and those nearest to it in size, as far as the padded batch stays in the budget."""
@@ -110,6 +127,7 @@ class Lane:
         del items[first:last]
         for item in batch:
             item.taken = True
+        self.count(seed, longest * count, TURN * max_batch)
         return batch
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ragline.batching import Batcher
 from ragline.errors import Internal, Overloaded, RaglineError, Unavailable
+from ragline.lanes import TURN
 
 LIMIT_S = 20
 
@@ -114,6 +115,18 @@ async def test_the_oldest_item_is_always_in_the_next_batch(make: Make) -> None:
     batcher.start()
     await asyncio.gather(*tasks)
     assert [len(batch) for batch in model.batches] == [1, 10, 10, 5]
+
+
+async def test_a_short_call_does_not_wait_for_all_of_a_long_one(make: Make) -> None:
+    model = Model()
+    batcher = make(model, start=False, max_batch=100)
+    calls = [[10] * 200, [9, 9], [8] * 200, [7]]
+    tasks = [asyncio.create_task(batcher.submit_many(call)) for call in calls]
+    await asyncio.sleep(0)
+    batcher.start()
+    assert await asyncio.gather(*tasks) == [[item * item for item in call] for call in calls]
+    first = {size: next(at for at, batch in enumerate(model.batches) if size in batch) for size in (10, 9, 8, 7)}
+    assert first == {10: 0, 9: TURN, 8: TURN + 1, 7: 2 * TURN + 1}
 
 
 @settings(max_examples=60, deadline=None)
