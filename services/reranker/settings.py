@@ -47,8 +47,8 @@ class Settings(settings.Settings):
     scorer: str = Field(
         "late_interaction",
         min_length=1,
-        description="what scores passages: late_interaction, overlap, cross_encoder, sentence_transformer, "
-        "or a module:Class of your own",
+        description="what scores passages: late_interaction, overlap, cross_encoder, sentence_transformer, http, "
+        "llm, or a module:Class of your own",
     )
     scorer_options: dict[str, Any] = Field(default={}, description="options of the scorer, as JSON")
     extra_scorers: dict[str, Choice] = Field(
