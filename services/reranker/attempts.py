@@ -37,10 +37,14 @@ class Failed(Exception):
 
 
 class Attempts:
-    """Asks scorers, each behind a breaker that opens after ``after`` failures in a row; belongs to one loop."""
+    """Asks scorers, each behind a breaker that opens after ``after`` failures in a row; belongs to one loop.
 
-    def __init__(self, after: int) -> None:
+    ``prefix`` tells the breakers' names from those of others that ask the same scorers.
+    """
+
+    def __init__(self, after: int, prefix: str = "") -> None:
         self.after = after
+        self.prefix = prefix
         self.breakers: WeakKeyDictionary[Loaded, Breaker] = WeakKeyDictionary()
         self.stuck: WeakKeyDictionary[Loaded, set[asyncio.Task[None]]] = WeakKeyDictionary()
 
@@ -48,7 +52,11 @@ class Attempts:
         """The breaker of a scorer: of this one, not of another that was loaded by its name before."""
         if loaded not in self.breakers:
             self.breakers[loaded] = Breaker(
-                loaded.name, what="scorer", first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S, after=self.after
+                self.prefix + loaded.name,
+                what="scorer",
+                first_s=FIRST_PAUSE_S,
+                longest_s=LONGEST_PAUSE_S,
+                after=self.after,
             )
         return self.breakers[loaded]
 

@@ -63,7 +63,7 @@ class Trials:
         self.max_p95_s = max_p95_s
         # Scores of a shadow are not kept: what is measured is the scorer, not the cache.
         self.scoring = Scoring(Scores(None, 0), calibrations or {})
-        self.attempts = Attempts(FAILURES)
+        self.attempts = Attempts(FAILURES, "shadow:")
         self.canary: Canary | None = None
         self.shadowing: Shadow | None = None
         self.running: set[asyncio.Task[None]] = set()
