@@ -117,3 +117,16 @@ def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RAGLINE_DATA_DIR", str(tmp_path / "file" / "c"))
     with pytest.raises(SettingsError, match=r"RAGLINE_DATA_DIR=.*file/c' is no good: Not a directory"):
         load(Lamp).make_data_dir()
+
+
+@pytest.mark.parametrize("bits", ["1", "2", "4", "8"])
+def test_token_vectors_have_bits_that_fill_bytes(monkeypatch: pytest.MonkeyPatch, bits: str) -> None:
+    monkeypatch.setenv("RAGLINE_TOKEN_BITS", bits)
+    monkeypatch.setenv("RAGLINE_TOKEN_DIMENSIONS", "192")
+    assert (load(Lamp).token_bits, load(Lamp).token_dimensions) == (int(bits), 192)
+
+
+def test_other_bits_of_token_vectors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGLINE_TOKEN_BITS", "3")
+    with pytest.raises(SettingsError, match="RAGLINE_TOKEN_BITS='3' is no good: it must be 1, 2, 4 or 8"):
+        load(Lamp)

@@ -46,7 +46,7 @@ def load(
     """The scorer over ``model``: the embedder's, with its ``max_tokens``, finds what the embedder kept.
 
     ``hybrid`` is the weight of the first stage's scores (0: MaxSim alone). ``keep`` reads
-    passages' token vectors from the cache and puts those there, for a day, that it lacks; ``query_cache_mb`` bounds
+    token vectors of passages from the cache and puts there, for a day, those it lacks. ``query_cache_mb`` bounds
     the memory for queries asked lately, ``passage_cache_mb`` that for passages of the last half minute. Raises
     SettingsError for a model that cannot be had or built.
     """
