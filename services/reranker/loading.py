@@ -7,6 +7,7 @@ import dataclasses
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -120,7 +121,7 @@ class Loader:
         def arrived(scorer: Scorer | None, failure: RaglineError | None) -> None:
             self.opening -= 1
             if scorer is not None and future.done():  # nobody waits any more
-                task = loop.create_task(self.dropped(scorer))
+                task = loop.create_task(self.dropped(scorer), context=Context())
                 self.closing.add(task)
                 task.add_done_callback(self.closing.discard)
             elif scorer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,15 +107,21 @@ class Roster:
             if not place.users:
                 place.free.set()
 
-    async def remove(self, name: str) -> None:
-        """Take a scorer away: no new request gets it; once the last that has it is done it is closed and its
-        memory given back. Raises NotFound, and Conflict for the one that serves.
+    def remove(self, name: str) -> Coroutine[Any, Any, None]:
+        """Take a scorer away: from now on no request gets it. What is returned is to be awaited: once the last
+        request that has it is done, it closes the scorer and gives its memory back.
+
+        Raises NotFound, and Conflict for the one that serves.
         """
         self.get(name)
         if name == self.default:
             raise Conflict(f"The scorer {name!r} serves; switch to another before it is removed.", field="name")
-        place = self.places.pop(name)
-        self.leaving.append(place)
+        self.leaving.append(self.places.pop(name))
+        return self.freed(self.leaving[-1])
+
+    async def freed(self, place: Place) -> None:
+        """Wait for the last request of a scorer that was taken away, close it and give its memory back."""
+        name = place.loaded.name
         self.freeing.append(name)
         try:
             try:

@@ -7,6 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -247,7 +248,8 @@ class Swaps:
             self.held.pop(name, None)
             self.release(name)
 
-        self.held[name] = asyncio.get_running_loop().call_later(self.hold_s, over)
+        # In a context of its own, here and below: the deadline of the request that asked is none of its business.
+        self.held[name] = asyncio.get_running_loop().call_later(self.hold_s, over, context=Context())
 
     def release(self, name: str) -> None:
         """Unload a scorer in the background unless something wants it."""
@@ -255,7 +257,7 @@ class Swaps:
             return
         if (timer := self.held.pop(name, None)) is not None:
             timer.cancel()
-        task = asyncio.get_running_loop().create_task(self.roster.remove(name))
+        task = asyncio.get_running_loop().create_task(self.roster.remove(name), context=Context())
         self.removals.add(task)
         task.add_done_callback(self.removals.discard)
 

@@ -107,3 +107,11 @@ class Hanging(Guessing):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         UNTIL.wait(60)
+
+
+class Keyed(Guessing):
+    name = "keyed"
+
+    def __init__(self, parts: Parts, api_key: str) -> None:
+        super().__init__(parts)
+        self.api_key = api_key
