@@ -23,6 +23,7 @@ from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli import queue as queues
 from ragline.cli import reembed as reembeds
+from ragline.cli import reranker as rerankers
 from ragline.cli import upkeep
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
@@ -33,6 +34,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask question
 models = typer.Typer(no_args_is_help=True, help="The model weights on this machine.")
 app.add_typer(models, name="models")
 app.add_typer(queues.app, name="queue")
+app.add_typer(rerankers.app, name="reranker")
 app.add_typer(evals.app, name="eval")
 app.add_typer(upkeep.app)
 app.add_typer(backups.app)

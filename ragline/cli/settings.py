@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
@@ -27,6 +27,10 @@ class Settings(settings.Settings):
         description="host:port of the retriever's gRPC for what looks after it; "
         "empty: RETRIEVER_GRPC_PORT on this machine",
     )
+    reranker_url: str = Field(
+        "", description="where `ragline reranker` finds the reranker's REST port; empty: the suite's"
+    )
+    reranker_token: SecretStr | None = Field(None, description="the reranker's RERANKER_ADMIN_TOKEN, for that")
     log_format: str = Field("text", pattern="^(json|text)$", description="json for machines, text for people")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="least level logged")
 
