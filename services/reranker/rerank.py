@@ -170,12 +170,12 @@ class Reranker:
             raise InvalidRequest("The query is empty; say what to look for.", field="query")
         within("query", "characters", len(query), "max_query_chars", self.limits.max_query_chars)
         within("passages", "passages", len(candidates), "max_passages", self.limits.max_passages)
-        most, total, spans = self.limits.max_passage_chars, 0, 0
-        for index, candidate in enumerate(candidates):
-            within(f"passages[{index}]", "characters", len(candidate.text), "max_passage_chars", most)
-            total += len(candidate.text)
-            spans += len(candidate.spans)
-        within("passages", "characters in all", total, "max_total_chars", self.limits.max_total_chars)
+        lengths = [len(candidate.text) for candidate in candidates]
+        longest = max(range(len(lengths)), key=lengths.__getitem__, default=0)
+        size, most = lengths[longest] if lengths else 0, self.limits.max_passage_chars
+        within(f"passages[{longest}]", "characters", size, "max_passage_chars", most)
+        within("passages", "characters in all", sum(lengths), "max_total_chars", self.limits.max_total_chars)
+        spans = sum(len(candidate.spans) for candidate in candidates)
         within("passages", "spans in all", spans, "max_spans", self.limits.max_spans)
 
 

@@ -77,7 +77,7 @@ class Scoring:
     def settle(self, asked: Asked, answer: Answer, loaded: Loaded, raw: Sequence[float]) -> None:
         """The calibrated scores and the order."""
         chances = calibrated(loaded.scorer, raw, self.calibrations, loaded.name)
-        if not all(map(math.isfinite, chances)):
+        if any(map(math.isnan, chances)):
             raise Internal(f"The calibration of the scorer {loaded.name} gave what is no number.")
         answer.order = best_first(raw)[: asked.top_n]
         answer.scored = Scored(raw, chances)

@@ -39,6 +39,7 @@ class Odd:
     """Scores passages by the number in their text; ``does`` is what it does instead, from now on."""
 
     name = "odd"
+    calibration: object = None
 
     def __init__(self, does: str = "", sign: int = 1) -> None:
         self.does = does

@@ -74,6 +74,14 @@ async def test_whatever_fails_the_next_one_answers(does: str, link: str) -> None
     assert not any(users(chosen.roster))
 
 
+@pytest.mark.parametrize("calibration", [lambda raw: float("nan"), lambda raw: 1 / 0, "no function"])
+async def test_a_broken_calibration_is_a_failure_like_others(calibration: object) -> None:
+    broken = Odd()
+    broken.calibration = calibration
+    ranking = await reranker({"first": broken, "second": Odd()}).rerank("q", passages(2))
+    assert (ranking.scorer, ranking.degraded) == ("second", ["first"])
+
+
 async def test_what_nobody_foresaw_is_logged_with_its_trace_and_never_shown() -> None:
     with capture_logs() as logs:
         ranking = await reranker({"first": Odd("error"), "second": Odd()}).rerank("q", passages(1))
