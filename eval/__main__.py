@@ -104,7 +104,7 @@ def print_table(sets: Mapping[str, table.Systems]) -> None:
                 f"[{verdict.low:+.3f}, {verdict.high:+.3f}]  at least -{table.ALLOWED[verdict.system]}: "
                 f"{table.says(holds=verdict.holds)}"
             )
-    print(f"\n{table.gained({name: table.gain(measured) for name, measured in sets.items()})}")
+    print(f"\n{table.gained(sets)}")
 
 
 if __name__ == "__main__":

@@ -83,12 +83,22 @@ def verdicts(measured: Systems) -> Iterator[Verdict]:
         yield Verdict(system, single, difference, low, high, difference >= -allowed)
 
 
-def gain(measured: Systems) -> Gain:
-    """What reranking does on one set beside the best of all fusions that were measured."""
-    fusions = [system for system in measured if system not in SINGLE and "reranker" not in system]
-    best = max(fusions, key=lambda system: mean(measured[system][METRIC]))
+def gain(measured: Systems, fusion: str | None = None) -> Gain:
+    """What reranking does on one set beside ``fusion``, or beside the best of all that were measured."""
+    best = fusion or max(fusions(measured), key=lambda system: mean(measured[system][METRIC]))
     low, high = interval(paired(measured, RERANKED, best))
     return Gain(best, mean(measured[best][METRIC]), mean(measured[RERANKED][METRIC]), low, high)
+
+
+def fusions(measured: Systems) -> list[str]:
+    """The systems that join two searches without reranking."""
+    return [system for system in measured if system not in SINGLE and "reranker" not in system]
+
+
+def steady(sets: Mapping[str, Systems]) -> str:
+    """The one fusion that is best in the mean over the sets: the most that search has without knowing the set."""
+    common = fusions(next(iter(sets.values())))
+    return max(common, key=lambda system: mean([mean(measured[system][METRIC]) for measured in sets.values()]))
 
 
 def paired(measured: Systems, system: str, other: str) -> list[float]:
@@ -97,22 +107,34 @@ def paired(measured: Systems, system: str, other: str) -> list[float]:
     return [value - beside for value, beside in pairs]
 
 
-def gained(gains: Mapping[str, Gain]) -> str:
+def gained(sets: Mapping[str, Systems]) -> str:
     """One row a set, then the mean over the sets and whether what is wanted of reranking holds."""
+    gains = {name: gain(measured) for name, measured in sets.items()}
     lines = ["| nDCG@10 | best fusion | | with reranker | gain | 95 % interval |", "|---" * 6 + "|"]
     for name, one in gains.items():
         lines.append(
             f"| {name} | {one.before:.3f} | {one.fusion} | {one.after:.3f} | {one.difference:+.3f} "
             f"| [{one.low:+.3f}, {one.high:+.3f}] |"
         )
-    differences = [one.difference for one in gains.values()]
+    lines.append("")
+    single = steady(sets)
+    return "\n".join(
+        [
+            *lines,
+            *verdict("the best fusion of each set", list(gains.values())),
+            *verdict(f"{single}, best in the mean", [gain(measured, single) for measured in sets.values()]),
+        ]
+    )
+
+
+def verdict(beside: str, gains: Sequence[Gain]) -> list[str]:
+    """Two lines: the mean gain and the worst set, and whether they are what is wanted."""
+    differences = [one.difference for one in gains]
     average, worst = mean(differences), min(differences)
-    lines += [
-        "",
-        f"mean gain {average:+.3f}, at least +{WANTED}: {says(holds=average >= WANTED)}",
-        f"worst set {worst:+.3f}, at least -{LOST}: {says(holds=worst >= -LOST)}",
+    return [
+        f"beside {beside}: mean gain {average:+.3f}, at least +{WANTED}: {says(holds=average >= WANTED)}",
+        f"beside {beside}: worst set {worst:+.3f}, at least -{LOST}: {says(holds=worst >= -LOST)}",
     ]
-    return "\n".join(lines)
 
 
 def says(*, holds: bool) -> str:
