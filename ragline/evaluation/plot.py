@@ -68,7 +68,8 @@ def panel(axes: Axes, title: str, rows: Sequence[Row], colours: dict[str, str]) 
     axes.axhline(base, xmax=NAMES_BEGIN - 0.01, color=FAINT, linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
     wanted = [share(axes, base), *(share(axes, row.ndcg) for row in shown)]
     line, *heights = apart(wanted, NAME_HEIGHT)
-    name(axes, f"order of the search\n{base:.3f}", (axes.get_xlim()[1], base), line, FAINT)
+    end = 10 ** axes.transLimits.inverted().transform((NAMES_BEGIN - 0.01, 0))[0]
+    name(axes, f"order of the search\n{base:.3f}", (end, base), line, FAINT)
     for row, height in zip(shown, heights, strict=True):
         point(axes, row, base, colours[row.scorer])
         text = f"{row.scorer}\n{row.ndcg:.3f}, {row.p50_ms:,.1f} ms"
@@ -90,7 +91,7 @@ def point(axes: Axes, row: Row, base: float, colour: str) -> None:
 
 def name(axes: Axes, text: str, at: tuple[float, float], height: float, colour: str) -> None:
     """A name in the column at the right, with a thin line to what it names."""
-    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.7, "relpos": (0, 0.5), "shrinkB": 5}
+    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.7, "relpos": (0, 0.5), "shrinkB": 0}
     axes.annotate(
         text,
         xy=at,
@@ -100,7 +101,7 @@ def name(axes: Axes, text: str, at: tuple[float, float], height: float, colour: 
         fontsize=8,
         color=colour,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-        arrowprops=None if colour == FAINT else arrow,
+        arrowprops=arrow,
         zorder=4,
     )
 
