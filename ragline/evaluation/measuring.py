@@ -87,9 +87,7 @@ async def measure(services: Services, data: Dataset, plan: Plan, show: Callable[
         channel(services.address("reranker"), max_message_mb=MESSAGE_MB) as rerank,
     ):
         asking = Asking(services, (search, rerank), data, plan)
-        for query in plan.queries[
-            -WARM_UP:
-        ]:  # what is remembered of them is gone when their turn comes
+        for query in plan.queries[-WARM_UP:]:  # what is remembered of them is gone when their turn comes
             await asking.judge(query, 0)
         judged = []
         for number, query in enumerate(plan.queries):
