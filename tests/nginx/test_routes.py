@@ -57,7 +57,21 @@ def test_a_path_arrives_as_it_was_written(client: httpx.Client, path: str) -> No
 
 @pytest.mark.parametrize(
     "path",
-    ["/x", "/embeds", "/embed/x", "/v1", "/v2/embed", "/metrics", "/v1/metrics", "/docs/x", "/status", "/.git"],
+    [
+        *(
+            "/x",
+            "/embeds",
+            "/embed/x",
+            "/v1",
+            "/v2/embed",
+            "/metrics",
+            "/v1/metrics",
+            "/docs/x",
+            "/status",
+            "/.git",
+        ),
+        *("/admin/reranker", "/v1/admin/reranker", "/admin"),
+    ],
 )
 def test_an_unknown_path_is_a_problem(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
