@@ -215,8 +215,10 @@ async def test_threads_that_hang_leave_other_scorers_theirs(parts: Parts) -> Non
     before = counted("first", "overloaded")
     assert order(await chosen.rerank("passage 1", passages(2))) == [1, 0]
     assert counted("first", "overloaded") == before + 1
+    pool.close()
     blocking.go.set()
-    await asyncio.to_thread(pool.executor.shutdown)
+    for thread in blocking.threads:
+        await asyncio.to_thread(thread.join)
     assert (pool.abandoned, pool.waiting) == (0, 0)
 
 

@@ -1,10 +1,13 @@
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from ragline import context
-from ragline.errors import Overloaded
+from ragline.errors import Overloaded, Unavailable
 from services.reranker.pool import Pool
 
 
@@ -56,8 +59,10 @@ async def test_a_cancelled_caller_takes_its_waiting_call_along() -> None:
 
 async def test_threads_at_work_for_nobody_are_overloaded_at_once() -> None:
     pool, started, go = Pool(1, max_waiting=9), threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
 
     def wait() -> None:
+        threads.append(threading.current_thread())
         started.set()
         go.wait()
 
@@ -68,8 +73,9 @@ async def test_threads_at_work_for_nobody_are_overloaded_at_once() -> None:
         await first
     with pytest.raises(Overloaded, match="callers have left"):
         await pool.run(wait)
+    pool.close()
     go.set()
-    await asyncio.to_thread(pool.executor.shutdown)
+    await asyncio.to_thread(threads[0].join)
     assert (pool.abandoned, pool.waiting) == (0, 0)
 
 
@@ -82,8 +88,64 @@ async def test_branches_are_closed_with_their_pool_and_wait_for_nobody_else() ->
     go.set()
     assert await hanging
     pool.close()
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with pytest.raises(Unavailable, match="shutting down"):
         await branch.run(lambda: "done")
+
+
+async def test_what_waits_when_the_pool_is_closed_is_dropped() -> None:
+    pool, started, go = Pool(1, max_waiting=2), threading.Event(), threading.Event()
+
+    def wait() -> str:
+        started.set()
+        go.wait()
+        return "done"
+
+    first = asyncio.ensure_future(pool.run(wait))
+    await asyncio.to_thread(started.wait)
+    second = asyncio.ensure_future(pool.run(wait))
+    await asyncio.sleep(0)
+    pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    go.set()
+    assert await first == "done"
+
+
+async def test_the_threads_of_a_pool_that_nobody_has_end() -> None:
+    pool = Pool(2, max_waiting=2)
+    threads = [await pool.run(threading.current_thread) for _ in range(2)]
+    del pool
+    gc.collect()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+
+
+def test_a_call_that_hangs_does_not_keep_the_process() -> None:
+    code = """
+import asyncio, threading
+from services.reranker.pool import Pool
+
+async def main():
+    came = threading.Event()
+    asyncio.ensure_future(Pool(1, 1).run(lambda: (came.set(), threading.Event().wait())))
+    await asyncio.to_thread(came.wait)
+
+asyncio.run(main())
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, StopIteration])
+async def test_nothing_that_is_raised_ends_more_than_its_call(error: type[BaseException]) -> None:
+    pool = Pool(1, max_waiting=1)
+
+    def ends() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=error.__name__):
+        await pool.run(ends)
+    assert await pool.run(lambda: "done") == "done"
+    pool.close()
 
 
 async def test_errors_come_back() -> None:
