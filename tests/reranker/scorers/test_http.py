@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,6 +19,7 @@ from ragline.errors import Internal, Overloaded, TimedOut, TooLarge, Unavailable
 from ragline.http import create_app
 from ragline.http.server import HttpServer
 from ragline.settings import SettingsError, load
+from services.reranker import probe
 from services.reranker.__main__ import build
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers._calibration import calibrated
@@ -74,6 +76,11 @@ def url(proxy: tuple[str, Faults]) -> str:
     return proxy[0]
 
 
+def changed(**entry: Any) -> Any:
+    """A fault that changes the first result."""
+    return lambda answer: {**answer, "results": [{**answer["results"][0], **entry}, *answer["results"][1:]]}
+
+
 @pytest.mark.parametrize("shape", list(SHAPES))
 async def test_each_shape(parts: Parts, shape: str) -> None:
     with serving(app_of(SHAPES[shape])) as there:
@@ -118,6 +125,30 @@ async def test_another_reranker(parts: Parts, tmp_path: Path) -> None:
     await server.stop(0)
     await service.stop()
     assert order == sorted(range(4), key=lambda index: -overlap(QUERY, TEXTS)[index])
+
+
+async def test_it_may_be_loaded_live(parts: Parts, upstream: str) -> None:
+    async with opened(parts, url=upstream, **OPTIONS) as scorer:
+        report = await probe.probe(scorer, probe.read(probe.FILE), limit_ms=60_000)
+    assert report.right >= report.needed
+
+
+@pytest.mark.parametrize("fault", [401, 404, "<html>", (429, {"retry-after": "60"}), changed(index=9)])
+async def test_another_scorer_steps_in(tmp_path: Path, faults: Faults, url: str, fault: Any) -> None:
+    faults.plan = [fault]
+    options = {**OPTIONS, "url": url}
+    settings = {"scorer": "http", "scorer_options": options, "extra_scorers": ["overlap"], "fallback": ["overlap"]}
+    service = await build(load(Settings, data_dir=tmp_path, threads=1, budget_s=30, **settings))
+    await service.start()
+    server = HttpServer(create_app("here", [service.router], checks=service.checks), "127.0.0.1", 0)
+    body = {"query": QUERY, "passages": TEXTS}
+    async with httpx.AsyncClient(base_url=await server.start()) as client:
+        answers = [(await client.post("/rerank", json=body)).json() for _ in range(2)]
+        assert (await client.get("/readyz")).status_code == 200
+    await server.stop(0)
+    await service.stop()
+    assert [(answer["scorer"], answer["degraded"]) for answer in answers] == [("overlap", ["http"]), ("http", [])]
+    assert answers[0]["results"][0]["index"] == answers[1]["results"][0]["index"] == 2
 
 
 async def test_many_passages_are_split_evenly(parts: Parts, faults: Faults, url: str) -> None:
@@ -165,11 +196,6 @@ async def test_a_pause_longer_than_the_deadline_is_not_waited_for(parts: Parts, 
             await scorer.score(QUERY, PASSAGES, None)
     assert caught.value.retry_after_s == 300
     assert len(faults.seen) == 1
-
-
-def changed(**entry: Any) -> Any:
-    """A fault that changes the first result."""
-    return lambda answer: {**answer, "results": [{**answer["results"][0], **entry}, *answer["results"][1:]]}
 
 
 @pytest.mark.parametrize(

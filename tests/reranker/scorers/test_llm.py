@@ -13,6 +13,7 @@ import pytest
 from ragline import context
 from ragline.errors import Internal, TimedOut, Unavailable
 from ragline.settings import SettingsError
+from services.reranker import probe
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers import _prompts as prompts
 from services.reranker.scorers._calibration import calibrated
@@ -95,6 +96,13 @@ async def test_llama_is_given_too_much(parts: Parts, llama: LlamaServer) -> None
     async with opened(parts, url=llama.url, model="smol", api_key=KEY) as scorer:
         with pytest.raises(Unavailable, match="options window and max_chars"):
             await scorer.score(QUERY, passages, None)
+
+
+@pytest.mark.parametrize("mode", ["listwise", "pointwise"])
+async def test_it_may_be_loaded_live(parts: Parts, url: str, mode: str) -> None:
+    async with opened(parts, url=url, **OPTIONS, mode=mode) as scorer:
+        report = await probe.probe(scorer, probe.read(probe.FILE)[:12], limit_ms=60_000)
+    assert report.right >= report.needed
 
 
 @pytest.mark.parametrize("answers", ["auto", "schema", "text"])
