@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from ragline.errors import Forbidden, InvalidRequest, Unauthenticated
 from ragline.http import StrictBody
-from services.reranker.swap import Order, Swaps, record
+from services.reranker.showing import record
+from services.reranker.swap import Order, Swaps
 
 PATH = "/admin/reranker"
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")

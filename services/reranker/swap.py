@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping
@@ -12,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import orjson
 import structlog
 
 from ragline import metrics
@@ -21,10 +19,10 @@ from services.reranker.loading import Loader
 from services.reranker.probe import described
 from services.reranker.roster import Loaded, Roster
 from services.reranker.settings import Choice
+from services.reranker.showing import Event, lines, record, view
 from services.reranker.trials import Trials
 
 HISTORY = 20
-SECRET = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
 
 Role = Literal["serve", "load", "canary", "shadow"]
 
@@ -46,20 +44,6 @@ class Order:
     share: float = 0.1
     judge: str | None = None
     probe: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that was asked for, and what came of it."""
-
-    at: str
-    action: str
-    name: str
-    scorer: str
-    outcome: Literal["done", "refused"]
-    seconds: float
-    reason: str | None = None
-    probe: Mapping[str, Any] | None = None
 
 
 class Swaps:
@@ -202,6 +186,8 @@ class Swaps:
             return loaded, False
         if order.name is not None and order.name in self.roster.names():
             raise Conflict(f"A scorer {order.name!r} is loaded already; choose another name.", field="name")
+        if len(self.roster.names()) >= self.most and self.held:
+            self.release(next(iter(self.held)))  # the one that nobody went back to for longest
         if len(self.roster.names()) >= self.most:
             held = f"{len(self.roster.names())} scorers are loaded and RERANKER_MAX_LOADED is {self.most}"
             raise Conflict(f"{held}; unload one first.")
@@ -312,34 +298,3 @@ def count(action: str, outcome: str) -> None:
     """Count what was asked for."""
     about = "Changes of the loaded scorers that were asked for."
     metrics.counter("ragline_reranker_swaps", about, ("action", "outcome")).labels(action, outcome).inc()
-
-
-def record(event: Event) -> dict[str, Any]:
-    """An event as the wire has it."""
-    return {name: getattr(event, name) for name in Event.__slots__}
-
-
-def view(loaded: Loaded) -> dict[str, Any]:
-    """A loaded scorer as the wire has it."""
-    return {
-        "name": loaded.name,
-        "scorer": loaded.choice.scorer,
-        "options": masked(loaded.choice.options),
-        "probe": described(loaded.report),
-    }
-
-
-def masked(value: Any, name: str = "") -> Any:
-    """Options without what must not be shown."""
-    if isinstance(value, Mapping):
-        return {str(key): masked(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [masked(inner, name) for inner in value]
-    # "max_tokens" is no secret, and numbers are none either.
-    return "***" if isinstance(value, str) and value and SECRET.search(name) else value
-
-
-def lines(choice: Choice) -> list[str]:
-    """The settings that make a choice last beyond this process."""
-    options = orjson.dumps(masked(choice.options)).decode()
-    return [f"RERANKER_SCORER={choice.scorer}", f"RERANKER_SCORER_OPTIONS={options}"]

@@ -14,6 +14,7 @@ from ragline.http import create_app
 from ragline.settings import SettingsError, load
 from services.reranker.__main__ import build
 from services.reranker.settings import Settings
+from services.reranker.showing import masked
 
 URL = "/admin/reranker"
 BARE = {"scorer": "overlap", "options": {"phrases": 0}, "name": "bare"}
@@ -165,6 +166,32 @@ async def test_history_and_loaded_scorers_are_bounded(tmp_path: Path) -> None:
         for _ in range(25):
             await door.ask("POST", body={"name": "bare", "role": "load", "probe": False})
         assert len((await door.ask("GET"))["history"]) == 20
+
+
+def test_what_is_masked() -> None:
+    options = {
+        "url": "https://me:hush@host/x",
+        "api_key_file": "/run/key",
+        "max_tokens": 5,
+        "headers": {"Authorization": "Bearer hush", "X-Api-Key": "hush", "Accept": "a"},
+        "tokens": ["hush"],
+    }
+    assert masked(options) == {
+        "url": "https://***@host/x",
+        "api_key_file": "/run/key",
+        "max_tokens": 5,
+        "headers": {"Authorization": "***", "X-Api-Key": "***", "Accept": "a"},
+        "tokens": ["***"],
+    }
+
+
+async def test_the_one_held_longest_makes_room(tmp_path: Path) -> None:
+    async with opened(tmp_path, max_loaded=2) as door:
+        for name in ("one", "two", "three"):
+            await door.ask("POST", body=BARE | {"name": name, "probe": False})
+        state = await door.ask("GET")
+        assert (state["serving"]["name"], state["previous"]["name"]) == ("three", "two")
+        assert [each["name"] for each in state["others"]] == ["two"]
 
 
 async def test_secrets_of_options_are_not_shown(door: Door) -> None:
