@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 
-from ragline.errors import Conflict, InvalidRequest, NotFound
+from ragline.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from services.reranker.roster import Loaded, Roster
 from services.reranker.scorers import Parts
 from services.reranker.scorers._open import open_scorer
@@ -72,6 +72,16 @@ async def test_nothing_of_a_removed_scorer_stays(parts: Parts) -> None:
     await roster.remove("one")
     gc.collect()
     assert there() is None
+
+
+async def test_ready_where_the_serving_one_or_a_fallback_works(parts: Parts) -> None:
+    roster = Roster([loaded(parts, "away", "Away"), loaded(parts, "good"), loaded(parts, "too", "Away")])
+    for fallback in ([], ["too"]):
+        with pytest.raises(Unavailable):
+            await roster.check(fallback)
+    await roster.check(["too", "good"])
+    roster.switch("good")
+    await roster.check()
 
 
 async def test_one_that_does_not_close_holds_up_no_other(parts: Parts) -> None:
