@@ -11,6 +11,7 @@ from urllib.parse import quote
 import grpc
 import structlog
 from fastapi import APIRouter
+from threadpoolctl import threadpool_limits
 
 import ragline.broker
 import ragline.cache
@@ -61,6 +62,9 @@ class Opened:
 
 async def build(settings: Settings) -> Service:
     """Preprocess with its embedder loaded and its stores open; nothing is served yet. Raises SettingsError."""
+    # numpy turns a few rows at a time here; with threads of its own below, each product would wait for busy cores.
+    # PyTorch, where it embeds, is loaded later and keeps its own.
+    threadpool_limits(limits=1, user_api="blas")
     opened = open_parts(settings)
     loaded = opened.parts.loaded
     worker = make_worker(opened) if settings.role != "door" else None
