@@ -58,7 +58,7 @@ class PairClassifier:
             labels=labels,
             max_tokens=limit,
             fingerprint=fingerprint([*weights.files, folder / FILE], model, labels, limit),
-            tokenizer=Tokenizer(folder, limit=limit, rows=encoded.words, pairs=True),
+            tokenizer=Tokenizer(folder, limit=limit, rows=encoded.words),
             session=run(graph, threads=threads),
             runtime=runtime,
         )

@@ -46,9 +46,7 @@ class Tokenizer:
     word pieces the model knows.
     """
 
-    def __init__(
-        self, folder: Path, *, limit: int, rows: int, pairs: bool = False, lowercase: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, *, limit: int, rows: int, lowercase: bool = False) -> None:
         self.file, self.limit = folder / FILE, limit
         self.inner = opened(self.file, lowercase=lowercase)
         vocabulary = self.inner.get_vocab(with_added_tokens=True)
@@ -59,9 +57,6 @@ class Tokenizer:
             )
         self.wordy = np.zeros(size, np.bool_)
         self.wordy[[number for piece, number in vocabulary.items() if has_word(piece)]] = True
-        if pairs:
-            # The longer text of a pair gives way first, so that a short query is never cut.
-            self.inner.enable_truncation(limit, strategy="longest_first")
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """How many word pieces each text has, before any cut and without special ones."""
@@ -72,8 +67,12 @@ class Tokenizer:
         return [cut(self.tokens(each), self.limit) for each in self.encodings(texts)]
 
     def pairs(self, query: str, texts: Sequence[str]) -> list[Tokens]:
-        """The query beside each text, cut to the limit."""
-        return [self.tokens(each) for each in self.encodings([(query, text) for text in texts])]
+        """The query beside each text, cut to the limit; the longer of the two gives way first.
+
+        Not cut by the library: that also makes every combination of what was cut from the one and the other.
+        """
+        encodings = self.encodings([(query, text) for text in texts])
+        return [cut_pair(self.tokens(each), each, self.limit) for each in encodings]
 
     def encodings(
         self, inputs: Sequence[str] | Sequence[tuple[str, str]], *, special: bool = True
@@ -130,7 +129,31 @@ def cut(tokens: Tokens, limit: int) -> Tokens:
     if len(tokens) <= limit:
         return tokens
     body = np.flatnonzero(~tokens.special)
-    dropped = body[len(body) - (len(tokens) - limit) :]
+    return without(tokens, body[len(body) - (len(tokens) - limit) :])
+
+
+def cut_pair(tokens: Tokens, encoding: tokenizers.Encoding, limit: int) -> Tokens:
+    """The first word pieces of both texts and every special one, ``limit`` in all; the shares as ``shares``."""
+    if len(tokens) <= limit:
+        return tokens
+    side = np.array([-1 if each is None else each for each in encoding.sequence_ids])
+    first, second = np.flatnonzero(side == 0), np.flatnonzero(side == 1)
+    one, other = shares(len(first), len(second), limit - (len(side) - len(first) - len(second)))
+    return without(tokens, np.concatenate([first[one:], second[other:]]))
+
+
+def shares(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many word pieces each of two texts keeps, as the library's "longest_first" shares them out."""
+    short, long = sorted((first, second))
+    long = short if short > room else max(short, room - short)
+    if short + long > room:
+        short = max(room, 0) // 2
+        long = max(room, 0) - short
+    return (short, long) if first <= second else (long, short)
+
+
+def without(tokens: Tokens, dropped: NDArray[np.int64]) -> Tokens:
+    """The word pieces that are left."""
     kept = np.delete(np.arange(len(tokens)), dropped)
     return Tokens(
         ids=tokens.ids[kept],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 
 from ragline.encoder.tokenizer import Tokenizer, has_word
 from ragline.settings import SettingsError
@@ -44,7 +45,7 @@ def test_a_cut_keeps_both_ends(tokenizer: Tokenizer) -> None:
 
 
 def test_the_longer_text_of_a_pair_is_cut(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100, pairs=True)
+    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100)
     short, cut = tokenizer.pairs("a b", ["c", "c d e f g h"])
     assert short.types.tolist() == [0, 0, 0, 0, 1, 1]
     assert (len(cut), cut.truncated, short.truncated) == (9, True, False)
@@ -52,7 +53,7 @@ def test_the_longer_text_of_a_pair_is_cut(tmp_path: Path) -> None:
 
 
 def test_pairs_with_lone_surrogates_are_read(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100, pairs=True)
+    tokenizer = Tokenizer(tiny.tokenizer(tmp_path), limit=9, rows=100)
     assert [len(each) for each in tokenizer.pairs("\ud800", ["a", "\udfff"])] == [5, 5]
 
 
@@ -81,3 +82,26 @@ def test_a_damaged_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_word_pieces_without_a_vector_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="40 word pieces and the weights beside it 39"):
         Tokenizer(tiny.tokenizer(tmp_path), limit=8, rows=39)
+
+
+@pytest.mark.parametrize("limit", [13, 64])
+def test_pairs_are_cut_as_the_library_cuts_them(tmp_path: Path, limit: int) -> None:
+    folder = tiny.tokenizer(tmp_path)
+    ours = Tokenizer(folder, limit=limit, rows=100)
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    theirs.enable_truncation(limit, strategy="longest_first")
+    random = np.random.default_rng(3)
+    for _ in range(100):
+        query, text = (" ".join(random.choice(["a", "ab", "b", "abab"], random.integers(0, n))) for n in (25, 40))
+        [made] = ours.pairs(query, [text])
+        expected = theirs.encode(query, text)
+        assert made.ids.tolist() == expected.ids
+        assert made.types.tolist() == expected.type_ids
+        assert made.truncated == bool(expected.overflowing)
+
+
+def test_long_pairs_are_cut_without_making_every_combination(tmp_path: Path) -> None:
+    ours = Tokenizer(tiny.tokenizer(tmp_path), limit=8, rows=100)
+    [made] = ours.pairs("ab " * 5_000, ["b a " * 20_000])
+    assert len(made) == 8
+    assert made.truncated
