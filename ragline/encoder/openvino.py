@@ -19,6 +19,9 @@ LARGEST = 2_000_000_000
 KERNELS = 256
 """Compiled steps kept for late batches' shapes; OpenVINO would keep thousands, and texts come in every length."""
 
+GROUP = 128
+"""A fifth faster than OpenVINO's own 32 for MiniLM, and its scores were no further from float32's."""
+
 
 class Compiled:
     """A graph that is ready to run; calls from several threads wait for each other.
@@ -43,6 +46,8 @@ class Compiled:
             # Pinned threads of two models would share cores while others idle.
             "ENABLE_CPU_PINNING": False,
             "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
+            # Only where the graph has weights in bytes: numbers that come in share a scale by so many.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP,
         }
         model = core.read_model(graph.to_bytes(whole=True))
         self.compiled: Any = core.compile_model(model, "CPU", options)

@@ -14,15 +14,18 @@ LEAST = np.float32(1e-12)
 
 
 class ChannelInt8(Graph):
-    """One scale for each output of a layer, in standard operators: what OpenVINO multiplies as int8."""
+    """One scale for each output of a layer, in standard operators: what OpenVINO multiplies as bytes."""
 
     def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
         """``x @ weight.T + bias``, each row of ``weight`` (out, in) as -127..127 times its scale."""
         if len(weight) < NARROW:
             return super().linear(x, weight, bias)
         scales = np.maximum(np.abs(weight).max(axis=1), LEAST) / np.float32(127)
-        whole = np.round(weight / scales[:, None]).astype(np.int8)
-        wide = self.node("DequantizeLinear", self.weight(whole), self.weight(scales), axis=0)
+        # Unsigned beside a middle: the processor multiplies unsigned by signed bytes, and what comes in is signed.
+        whole = (np.round(weight / scales[:, None]) + 128).astype(np.uint8)
+        middle = np.full(len(weight), 128, np.uint8)
+        stored = (self.weight(whole), self.weight(scales), self.weight(middle))
+        wide = self.node("DequantizeLinear", *stored, axis=0)
         product = self.node("MatMul", x, self.node("Transpose", wide, perm=[1, 0]))
         return product if bias is None else self.node("Add", product, self.weight(bias))
 

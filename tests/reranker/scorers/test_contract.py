@@ -1,8 +1,9 @@
 """What every scorer keeps; a new file in scorers/ is tested without being named here."""
 
+import asyncio
 import inspect
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ragline import backends
 from ragline.settings import SettingsError
 from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts, Scorer, Statistics
+from services.reranker.scorers._calibration import calibrated
 from services.reranker.scorers._open import PACKAGE, open_scorer
 from tests.reranker.servers import options_for
 
@@ -26,6 +28,19 @@ TEXTS = [
     "word " * 3000,
 ]
 STATISTICS = Statistics(1000, {2129: 900, 4471: 3})
+# An option by which scores change; a scorer that keeps scores and is not here is held to the rest.
+CHANGED: dict[str, dict[str, Any]] = {
+    "cascade": {"margin": 0.3},
+    "cross_encoder": {"max_tokens": 32},
+    "http": {"max_chars": 100},
+    "late_interaction": {"hybrid": 0.3},
+    "llm": {"max_chars": 100},
+    "overlap": {"k1": 1.0},
+    "sentence_transformer": {"max_tokens": 32},
+}
+
+
+RUNTIME = {"cross_encoder": {"runtime": "onnxruntime"}}  # test_runtime.py is about the others
 
 
 def options(name: str, classifier: Path) -> dict[str, Any]:
@@ -34,10 +49,12 @@ def options(name: str, classifier: Path) -> dict[str, Any]:
         parameters = inspect.signature(backends.find(PACKAGE, name)).parameters.values()
     except SettingsError as error:
         pytest.skip(str(error))
+    if name == "cascade":
+        return {"first": "overlap", "then": "cross_encoder", "then_options": options("cross_encoder", classifier)}
     needed = [p.name for p in parameters if p.default is p.empty and p.name != "parts"]
     if unknown := [each for each in needed if each != "model"]:
         pytest.skip(f"{name} needs the option {unknown[0]}, of which nothing is known here")
-    return {"model": str(classifier)} if needed else {}
+    return {"model": str(classifier)} | RUNTIME.get(name, {}) if needed else {}
 
 
 def marked(name: str) -> Any:
@@ -45,19 +62,31 @@ def marked(name: str) -> Any:
     return pytest.param(name, marks=marks.get(name, ()))
 
 
-@pytest_asyncio.fixture(params=[marked(name) for name in backends.names(PACKAGE)])
-async def scorer(request: pytest.FixtureRequest, parts: Parts, classifier: Path) -> AsyncIterator[Scorer]:
-    with options_for(request.param) as served:
-        given = served or options(request.param, classifier)
-        if request.param == "late_interaction":
-            given = {"model": str(request.getfixturevalue("minilm"))}
-        try:
-            made = open_scorer(request.param, parts, given)
-        except SettingsError as error:
-            pytest.skip(str(error))
-        await hook(made, "start")()
-        yield made
-        await hook(made, "close")()
+@pytest.fixture(params=[marked(name) for name in backends.names(PACKAGE)])
+def given(request: pytest.FixtureRequest, classifier: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A scorer's name, and options with which it works; a server that it asks runs meanwhile."""
+    name: str = request.param
+    with options_for(name) as served:
+        made = served or options(name, classifier)
+        if name == "late_interaction":
+            made = {"model": str(request.getfixturevalue("minilm"))}
+        yield name, made
+
+
+@pytest_asyncio.fixture
+async def scorer(given: tuple[str, dict[str, Any]], parts: Parts) -> AsyncIterator[Scorer]:
+    name, made = given
+    opened = opened_or_skipped(name, parts, made)
+    await hook(opened, "start")()
+    yield opened
+    await hook(opened, "close")()
+
+
+def opened_or_skipped(name: str, parts: Parts, given: dict[str, Any]) -> Scorer:
+    try:
+        return open_scorer(name, parts, given)
+    except SettingsError as error:
+        pytest.skip(str(error))
 
 
 async def test_name_is_the_files(scorer: Scorer) -> None:
@@ -95,3 +124,61 @@ async def test_equal_passages_get_equal_scores(scorer: Scorer) -> None:
 async def test_odd_queries(scorer: Scorer, query: str) -> None:
     scores = await scorer.score(query, [Candidate(text) for text in TEXTS], STATISTICS)
     assert all(math.isfinite(score) for score in scores)
+
+
+async def test_several_at_once_keep_their_scores(scorer: Scorer) -> None:
+    queries = [QUERY, "When does the office open?", "Who?"]
+    passages = [Candidate(text) for text in TEXTS[:3]]
+    together = await asyncio.gather(*(scorer.score(query, passages, None) for query in queries))
+    for query, scores in zip(queries, together, strict=True):
+        assert list(scores) == pytest.approx(list(await scorer.score(query, passages, None)), abs=1e-4)
+
+
+async def test_calibration_rises_from_0_to_1(scorer: Scorer) -> None:
+    scores = await scorer.score(QUERY, [Candidate(text) for text in TEXTS], None)
+    raw = sorted([*scores, -1e308, -30.0, -1.0, -0.0, 0.0, 1e-9, 0.3, 0.99, 1.0, 1.5, 30.0, 1e308])
+    chances = calibrated(scorer, raw)
+    assert chances == sorted(chances)
+    assert 0 <= chances[0] < chances[-1] <= 1
+
+
+async def test_a_pairwise_score_is_of_the_pair_alone(scorer: Scorer) -> None:
+    if not getattr(scorer, "pairwise", False):
+        pytest.skip("its scores depend on more than the pair")
+    together = await scorer.score(QUERY, [Candidate(text, 0.5, 1.0) for text in TEXTS], STATISTICS)
+    [alone] = await scorer.score(QUERY, [Candidate(TEXTS[0])], None)
+    assert alone == pytest.approx(together[0], abs=1e-4)
+
+
+async def test_fingerprint_tells_the_options(given: tuple[str, dict[str, Any]], parts: Parts) -> None:
+    name, made = given
+    scorers = [opened_or_skipped(name, parts, each) for each in (made, made, made | CHANGED.get(name, {}))]
+    prints = [getattr(scorer, "fingerprint", "") for scorer in scorers]
+    for scorer in scorers:
+        await hook(scorer, "close")()
+    assert prints[0] == prints[1]
+    assert not prints[0] or name not in CHANGED or prints[0] != prints[2]
+
+
+async def test_explains_with_pieces_of_the_texts(scorer: Scorer) -> None:
+    explain = getattr(scorer, "explain", None)
+    if explain is None:
+        pytest.skip("it explains nothing")
+    assert list(await explain(QUERY, [])) == []
+    made = await explain(QUERY, TEXTS)
+    assert len(made) == len(TEXTS)
+    for text, matches in zip(TEXTS, made, strict=True):
+        assert all(0 <= match.start < match.end <= len(text) for match in matches)
+        assert all(0 <= match.query_start < match.query_end <= len(QUERY) for match in matches)
+
+
+async def test_one_finite_score_a_span(scorer: Scorer) -> None:
+    spans = getattr(scorer, "spans", None)
+    if spans is None:
+        pytest.skip("it scores no spans")
+    asked = [[(0, 6), (7, 15)], [], [(0, 0)], [(0, 2)], [(0, 3)], [(0, 100), (14_000, 14_990)]]
+    passages = [Candidate(text, spans=places) for text, places in zip(TEXTS, asked, strict=True)]
+    made = await spans(QUERY, passages, STATISTICS)
+    assert [len(each) for each in made] == [len(each) for each in asked]
+    assert all(math.isfinite(score) for each in made for score in each)
+    assert list(await spans(QUERY, [], None)) == []

@@ -19,7 +19,8 @@ IDENTITY = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.
 
 
 async def scores(name: str, parts: Parts, **options: Any) -> list[float]:
-    scorer = open_scorer(name, parts, options)
+    runtime = {"runtime": "onnxruntime"} if name == "cross_encoder" else {}
+    scorer = open_scorer(name, parts, options | runtime)
     await hook(scorer, "start")()
     try:
         return list(await scorer.score(QUERY, [Candidate(text) for text in TEXTS], None))
@@ -72,7 +73,7 @@ async def test_softmax(parts: Parts, tmp_path: Path) -> None:
 
 
 async def test_concurrent_requests_share_batches_and_keep_their_scores(parts: Parts, classifier: Path) -> None:
-    scorer = open_scorer("cross_encoder", parts, {"model": str(classifier)})
+    scorer = open_scorer("cross_encoder", parts, {"model": str(classifier), "runtime": "onnxruntime"})
     queries = [f"question {number}" for number in range(20)]
     passages = [Candidate(text) for text in TEXTS]
     await hook(scorer, "start")()
@@ -104,7 +105,7 @@ async def test_what_stops_the_start(
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["cross_encoder", "sentence_transformer"])
+@pytest.mark.parametrize("name", ["cross_encoder", pytest.param("sentence_transformer", marks=pytest.mark.torch)])
 async def test_no_such_model_stops_the_start(parts: Parts, tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError):
         open_scorer(name, parts, {"model": str(tmp_path / "nowhere")})
