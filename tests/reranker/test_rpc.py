@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 import pytest_asyncio
 
 from ragline import grpc_client
-from ragline.errors import InvalidRequest, TooLarge
+from ragline.errors import InvalidRequest, TooLarge, Unavailable
 from ragline.grpc_server import GrpcServer
 from ragline.v1 import passage_pb2, reranker_pb2, reranker_pb2_grpc
 from services.reranker import rpc
+from services.reranker.chain import Safety
 from services.reranker.rerank import Limits, Reranker
-from services.reranker.scorers import Candidate, Parts, Statistics
+from services.reranker.scorers import Candidate, Match, Parts, Statistics
+from services.reranker.scorers._calibration import Logistic
 from services.reranker.scorers._open import open_scorer
 from tests.reranker.rosters import roster
 
@@ -117,3 +120,59 @@ async def test_to_explain_is_a_wish(stub: reranker_pb2_grpc.RerankerAsyncStub) -
     response = await grpc_client.call(stub.Rerank, request(explain=True), timeout_s=5)
     assert [each.index for each in response.scores] == [2, 1, 0]
     assert not any(each.matches for each in response.scores)
+
+
+class Showing(Noting):
+    """Says of each passage and span how long it is; matches its first letter."""
+
+    name = "showing"
+    calibration = Logistic(slope=2.0, middle=5.0)
+
+    async def score(
+        self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
+    ) -> Sequence[float]:
+        return [float(len(passage.text)) for passage in passages]
+
+    async def spans(
+        self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
+    ) -> list[list[float]]:
+        return [[float(end - start) for start, end in passage.spans] for passage in passages]
+
+    async def explain(self, query: str, passages: Sequence[str]) -> Sequence[Sequence[Match]]:
+        return [[Match(0, 1, 0, len(query), 0.5)] for _ in passages]
+
+
+class Failing(Noting):
+    """Is away."""
+
+    name = "failing"
+
+    async def score(
+        self, query: str, passages: Sequence[Candidate], statistics: Statistics | None
+    ) -> Sequence[float]:
+        raise Unavailable("The scorer is away.")
+
+
+async def test_scores_matches_and_spans_of_whoever_stood_in() -> None:
+    both = roster({"failing": Failing(), "showing": Showing()})
+    reranker = Reranker(both, Limits(), safety=Safety(fallback=("showing",)))
+    server = GrpcServer("127.0.0.1:0", rpc.add(reranker), max_message_mb=8, drain_s=0)
+    port = await server.start()
+    async with grpc_client.channel(f"127.0.0.1:{port}", max_message_mb=8) as channel:
+        stub = reranker_pb2_grpc.RerankerStub(channel)
+        sent = reranker_pb2.RerankRequest(query="word", scorer="showing", explain=True)
+        sent.candidates.add(text="\U0001f642\u00e9, five", spans=[0, 1, 1, 8])
+        sent.candidates.add(text="none.")
+        response = await grpc_client.call(stub.Rerank, sent, timeout_s=5)
+        first, second = response.scores
+        assert (first.index, first.raw, second.raw) == (0, 8.0, 5.0)
+        assert [first.score, second.score] == pytest.approx([1 / (1 + math.exp(-6)), 0.5])
+        assert (list(first.spans), list(second.spans)) == ([1.0, 7.0], [])
+        assert [(match.end, match.query_end) for match in first.matches] == [(1, 4)]
+        assert (response.scorer, list(response.degraded)) == ("showing", [])
+        sent.scorer, sent.explain = "", False
+        response = await grpc_client.call(stub.Rerank, sent, timeout_s=5)
+        assert (response.scorer, list(response.degraded)) == ("showing", ["failing"])
+        assert list(response.scores[0].spans) == [1.0, 7.0]
+        assert not response.scores[0].matches
+    await server.stop()
