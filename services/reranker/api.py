@@ -78,8 +78,8 @@ class RankingBody(BaseModel):
     results: list[ResultBody]
     scorer: str = Field(description="whose scores they are; empty: nobody's, the order is the one given")
     degraded: list[str] = Field(
-        description="scorers that were to answer before it and did not, in the order tried; NAME:matches where the "
-        "scorer could not explain"
+        description="scorers that were to answer before it and did not, in the order tried; NAME:matches where "
+        "NAME could not explain"
     )
 
 
