@@ -25,7 +25,7 @@ from services.reranker.scorers._calibration import Calibration
 from services.reranker.scoring import Answer, Asked, Scoring
 from services.reranker.shadow import Shadow
 
-DEFAULT_JUDGE = "overlap"
+DEFAULT_JUDGE = "late_interaction"  # right twice in three on judged questions, overlap less often than a coin
 FAILURES = 5
 
 log = structlog.get_logger(__name__)
@@ -159,15 +159,15 @@ class Trials:
     def begin_shadow(self, name: str, share: float, judge: str | None = None) -> None:
         """Let a loaded scorer score a share of the requests behind the answers' back.
 
-        ``judge`` is a loaded scorer; None: overlap, where that is loaded and is not the one on trial, else none.
-        Raises as ``begin_canary``.
+        ``judge`` is a loaded scorer; None: late_interaction, where that is loaded, serves not and is not on trial,
+        else nobody. Raises as ``begin_canary``.
         """
         self.allow("shadow", name, share, self.shadowing)
         if judge is not None:
             self.loaded(judge, "judge")
             if judge == name:
                 raise InvalidRequest(f"{judge} cannot be the judge in its own case; name another.", field="judge")
-        elif DEFAULT_JUDGE in self.roster.names() and name != DEFAULT_JUDGE:
+        elif DEFAULT_JUDGE in self.roster.names() and DEFAULT_JUDGE not in {name, self.roster.default}:
             judge = DEFAULT_JUDGE
         self.shadowing = Shadow(name, share, judge or "")
         figures.share("shadow", name, share)

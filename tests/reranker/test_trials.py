@@ -260,7 +260,7 @@ async def test_a_judge_that_fails_says_nothing() -> None:
 
 
 async def test_nobody_judges_in_their_own_case() -> None:
-    chosen = reranker({"old": Odd(), "new": Odd(sign=-1), "overlap": Odd()})
+    chosen = reranker({"old": Odd(), "new": Odd(sign=-1), "late_interaction": Odd()})
     with pytest.raises(InvalidRequest, match="own case"):
         chosen.trials.begin_shadow("new", 1.0, "new")
     with pytest.raises(InvalidRequest, match="No scorer 'nobody'"):
@@ -271,9 +271,13 @@ async def test_nobody_judges_in_their_own_case() -> None:
     assert (state(chosen)["wins"], state(chosen)["losses"]) == (0, 0)
     chosen.trials.end_shadow()
     chosen.trials.begin_shadow("new", 1.0)
-    assert state(chosen)["judge"] == "overlap"
+    assert state(chosen)["judge"] == "late_interaction"
     chosen.trials.end_shadow()
-    chosen.trials.begin_shadow("overlap", 1.0)
+    chosen.trials.begin_shadow("late_interaction", 1.0)
+    assert state(chosen)["judge"] == ""
+    chosen.trials.end_shadow()
+    chosen.roster.switch("late_interaction")
+    chosen.trials.begin_shadow("new", 1.0)
     assert state(chosen)["judge"] == ""
     await chosen.trials.close()
     assert chosen.trials.describe() == {"canary": None, "shadow": None}
