@@ -67,7 +67,7 @@ class RankingBody(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "results": [{"index": 0, "score": 0.83, "raw": 0.61}],
+                    "results": [{"index": 0, "score": 0.86, "raw": 0.61}],
                     "scorer": "late_interaction",
                     "degraded": [],
                 }
