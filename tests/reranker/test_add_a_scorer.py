@@ -114,7 +114,7 @@ async def test_calibrated_by_whoever_runs_it(monkeypatch: pytest.MonkeyPatch, tm
 async def test_first_a_shadow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async with serving(monkeypatch, tmp_path, SHADOW) as client:
         shadow = (await state(client, lambda said: said["shadow"]))["shadow"]
-        assert (shadow["name"], shadow["judge"], shadow["share"]) == ("part_numbers", "words", 0.5)
+        assert (shadow["name"], shadow["judge"], shadow["share"]) == ("part_numbers", "", 0.5)
         answers = [await rerank(client) for _ in range(4)]
         assert {(answer["scorer"], *answer["degraded"]) for answer in answers} == {("overlap",)}
         shadow = (await state(client, lambda said: said["shadow"]["means"].get("first", {}).get("count", 0) > 0))[
