@@ -36,7 +36,7 @@ BROKEN = {
     "Hanging": (503, "RERANKER_LOAD_TIMEOUT_S"),
 }
 NEAR = 1e-3
-PAUSE_S = 0.01  # between two requests of a client: many are asked, and the machine has other work
+PAUSE_S = 0.03  # between two requests of a client: many are asked, and the machine has other work
 
 Scores = dict[int, float]
 
