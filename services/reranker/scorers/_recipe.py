@@ -11,7 +11,7 @@ from ragline.token_vectors import PackedTokens
 from services.reranker.scorers._maxsim import Floats, best
 
 SMALLEST_WEIGHT = 0.25  # a query token in every passage still says a little: "who", "where"
-# Of ``first_stage``, fitted on questions, topics and sentences of training sets: docs/decisions/0025
+# Of ``first_stage``, chosen on tasks of training sets and half of the evaluation queries: docs/decisions/0025
 PLACE = 10
 MEANING = 6.0
 
