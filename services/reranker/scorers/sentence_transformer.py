@@ -12,8 +12,10 @@ from ragline.encoder.fingerprint import fingerprint
 from ragline.settings import SettingsError
 from services.reranker.scorers import Parts
 from services.reranker.scorers._batched import Batched
+from services.reranker.scorers._calibration import DEFAULT, UNIT, Calibration
 from services.reranker.scorers._head import resolved_label
 
+CHANCES = frozenset({"Sigmoid", "Softmax"})  # activations that give 0 to 1
 CHARACTERS_PER_TOKEN = 4  # of English; only the size of batches depends on it
 
 
@@ -53,7 +55,13 @@ def load(
         run=run,
         size=size,
         fingerprint=f"sentence_transformer {content(parts.model(model))} {limit} {column}",
+        calibration=calibration(encoder),
     )
+
+
+def calibration(encoder: Any) -> Calibration:
+    """What makes its scores chances: nothing where its activation did, the logistic function for a logit."""
+    return UNIT if type(encoder.activation_fn).__name__ in CHANCES else DEFAULT
 
 
 def content(folder: Path) -> str:

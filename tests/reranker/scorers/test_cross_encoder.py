@@ -10,6 +10,7 @@ import pytest
 from ragline.settings import SettingsError
 from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts
+from services.reranker.scorers._calibration import calibrated
 from services.reranker.scorers._open import open_scorer
 from tests.reranker import tiny
 
@@ -53,6 +54,10 @@ async def test_equals_sentence_transformers(parts: Parts, tmp_path: Path, config
     folder = str(tiny.write(tmp_path / "tiny", **config))
     ours = await scores("cross_encoder", parts, model=folder)
     assert ours == pytest.approx(await scores("sentence_transformer", parts, model=folder), abs=1e-5)
+    mine = open_scorer("cross_encoder", parts, {"model": folder, "runtime": "onnxruntime"})
+    theirs = open_scorer("sentence_transformer", parts, {"model": folder})
+    assert calibrated(mine, [-1.0, 0.5, 2.0]) == calibrated(theirs, [-1.0, 0.5, 2.0])
+    assert (calibrated(mine, [0.25]) == [0.25]) == (not config)
 
 
 @pytest.mark.torch
