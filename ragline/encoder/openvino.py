@@ -20,7 +20,7 @@ KERNELS = 256
 """Compiled steps kept for late batches' shapes; OpenVINO would keep thousands, and texts come in every length."""
 
 GROUP = 128
-"""A fifth faster than OpenVINO's own 32 for MiniLM, and its scores were no further from float32's."""
+"""A fifth faster than OpenVINO's own 32 for MiniLM; scores moved by 0.009 instead of 0.006, root mean square."""
 
 
 class Compiled:
