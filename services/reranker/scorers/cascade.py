@@ -33,7 +33,7 @@ def load(  # noqa: PLR0913 - each is an option
     then_options: Mapping[str, Any] | None = None,
     first: str = "late_interaction",
     first_options: Mapping[str, Any] | None = None,
-    margin: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.01,
     keep: Count = 10,
     most: Annotated[int, Field(ge=2)] = 20,
 ) -> Cascade:
