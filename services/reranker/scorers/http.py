@@ -69,7 +69,7 @@ def load(  # noqa: PLR0913 - each is an option
     facts: list[Any] = [server.url, shape, model, told.extra, max_chars, tensors.model_dump()]
     if tensors.tokenizer and shape == "triton":
         folder = parts.model(tensors.tokenizer)
-        made.tokenize = Tokenizer(folder, limit=tensors.max_tokens, rows=ANY_ROWS, pairs=True).pairs
+        made.tokenize = Tokenizer(folder, limit=tensors.max_tokens, rows=ANY_ROWS).pairs
         facts.append(sha256(folder / FILE))
     made.fingerprint = "http " + hashlib.sha256(orjson.dumps(facts)).hexdigest()
     return made
