@@ -31,7 +31,7 @@ RAISED: dict[str, BaseException] = {
     "large": TooLarge("The scorer takes no more than that."),
 }
 SCORES: dict[str, list[float]] = {"nan": [math.nan], "infinite": [math.inf], "few": []}
-FAILURES = [*(set(RAISED) - {"caller", "large"}), *SCORES, "many"]
+FAILURES = [*(name for name in RAISED if name not in {"caller", "large"}), *SCORES, "many"]
 REASONS = {"memory": "error", "cancelled": "unavailable"} | dict.fromkeys([*SCORES, "many"], "internal")
 
 
