@@ -58,12 +58,15 @@ class Layers:
         return tuple(self.graph.weight(self.array(f"{name}.{each}", width)) for each in (scale, shift))  # type: ignore[return-value]
 
     def build(self, *, pairs: bool) -> Encoded:
-        """All layers. With ``pairs``, models that tell two segments apart read ``token_type_ids`` too."""
+        """All layers. With ``pairs``, models that tell two segments apart read ``token_type_ids`` too, and of the
+        last layer there is only the first token, (batch, 1, width), as no classifier reads another.
+        """
         mask = self.graph.input("attention_mask", "batch", "length")
         hidden, positions, words = self.embed(pairs=pairs)
         bias = self.relative(positions) if self.model.family == "mpnet" else ""
         for layer in range(self.model.layers):
-            hidden = self.layer(layer, hidden, mask, bias)
+            last = pairs and layer == self.model.layers - 1
+            hidden = self.layer(layer, hidden, mask, bias, first=last)
         return Encoded(hidden, mask, positions, words)
 
     def embed(self, *, pairs: bool) -> tuple[str, int, int]:
@@ -91,10 +94,11 @@ class Layers:
         name = "embeddings.token_type_embeddings.weight"
         return self.array(name, None, width) if self.prefix + name in self.weights else None
 
-    def layer(self, number: int, x: str, mask: str, bias: str) -> str:
-        """Attention and feed-forward, each with its residual and normalisation."""
+    def layer(self, number: int, x: str, mask: str, bias: str, *, first: bool = False) -> str:
+        """Attention and feed-forward, each with its residual and normalisation; ``first``: of the first token."""
         g, names, width, epsilon = self.graph, self.model.names, self.model.width, self.model.epsilon
-        mixed = self.attention(number, x, mask, bias)
+        every, x = x, self.begin(x, 1) if first else x
+        mixed = self.attention(number, x, every, mask, self.begin(bias, 2) if first and bias else bias)
         weight, shift = self.pair(names.mixed.format(number), width, width)
         norm = self.norm(names.mixed_norm.format(number), width)
         x = g.contrib(
@@ -107,11 +111,19 @@ class Layers:
         down = g.linear(inner, weight)
         return g.contrib("SkipLayerNormalization", down, x, *norm, g.weight(shift), epsilon=epsilon)
 
-    def attention(self, number: int, x: str, mask: str, bias: str) -> str:
-        """Multi-head attention, with the raw mask: the form by lengths would ignore holes."""
+    def begin(self, x: str, axis: int) -> str:
+        """The first of ``x`` along an axis, which stays."""
+        g = self.graph
+        return g.node("Slice", x, g.constant([0]), g.constant([1]), g.constant([axis]))
+
+    def attention(self, number: int, x: str, every: str, mask: str, bias: str) -> str:
+        """Multi-head attention of ``x`` to ``every`` token, with the raw mask: the form by lengths would ignore
+        holes.
+        """
         names, width = self.model.names, self.model.width
         parts = [self.pair(name.format(number), width, width) for name in (names.query, names.key, names.value)]
-        query, key, value = (self.graph.linear(x, weight) for weight, _ in parts)
+        read = (x, every, every)
+        query, key, value = (self.graph.linear(of, weight) for of, (weight, _) in zip(read, parts, strict=True))
         shift = self.graph.weight(np.concatenate([shift for _, shift in parts]))
         inputs = (query, key, value, shift, mask) + ((bias,) if bias else ())
         return self.graph.contrib("MultiHeadAttention", *inputs, num_heads=self.model.heads)
