@@ -6,6 +6,7 @@ memory stays bounded.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,32 +73,41 @@ def best(query: Floats, passages: Sequence[PackedTokens], block_tokens: int = BL
     memory is about ``block_tokens`` x (dimensions + 8 x n) bytes, or that of the longest passage if it is longer.
     """
     out = np.full((len(passages), len(query)), EMPTY, dtype=np.float32)
-    held = [at for at, passage in enumerate(passages) if len(passage)]
+    codes = [passage.codes for passage in passages]
+    held = [at for at, rows in enumerate(codes) if len(rows)]
     if not held or not len(query):
         return out.T
     layout = passages[held[0]].layout
-    asked = whole(query, passages[held[0]].codes.shape[1] * 8 // layout.bits)
+    asked = whole(query, codes[held[0]].shape[1] * 8 // layout.bits)
     # A code c stands for c - middle, so that q.(c - middle) = q.c - middle x sum(q).
     shift = np.float32((2**layout.bits - 1) / 2) * asked.numbers.sum(axis=0, dtype=np.int32).astype(np.float32)
-    lengths = [len(passages[at]) for at in held]
+    lengths = [len(codes[at]) for at in held]
     for start, end in blocks(lengths, block_tokens):
-        block = [passages[at] for at in held[start:end]]
-        firsts = np.concatenate(([0], np.cumsum(lengths[start:end])[:-1]))
-        joined = np.concatenate([passage.codes for passage in block])
-        sums = product(unfolded(joined, layout.bits), asked.numbers)
-        out[held[start:end]] = greatest(sums, shift, block, firsts) * asked.steps
+        block = held[start:end]
+        firsts = list(itertools.accumulate(lengths[start : end - 1], initial=0))
+        sums = product(unfolded(np.concatenate([codes[at] for at in block]), layout.bits), asked.numbers)
+        factors = None if layout.bits == 1 else np.concatenate([factors_of(passages[at]) for at in block])
+        out[block] = greatest(sums, shift, factors, firsts, layout.dimensions) * asked.steps
     return out.T
 
 
+def factors_of(passage: PackedTokens) -> Floats:
+    """What brings the passage's rows to unit length; of one bit all have the same, which nobody asks for."""
+    assert passage.factors is not None  # noqa: S101 - above one bit there always are
+    return passage.factors
+
+
 def greatest(
-    sums: npt.NDArray[np.int32], shift: Floats, block: Sequence[PackedTokens], firsts: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int32], shift: Floats, factors: Floats | None, firsts: Sequence[int], dimensions: int
 ) -> Floats:
-    """The greatest similarity of each passage of a block, in the query's steps: (passages, n) float32."""
-    factors = [passage.factors for passage in block if passage.factors is not None]
-    if not factors:
+    """The greatest similarity of each passage of a block, in the query's steps: (passages, n) float32.
+
+    ``firsts`` are the rows of ``sums`` at which passages begin; ``factors`` None stands for one bit.
+    """
+    if factors is None:
         # All tokens of one bit are of one length, so the greatest sum is that of the greatest cosine.
         most: Floats = np.maximum.reduceat(sums, firsts, axis=0).astype(np.float32)
-        return (most - shift) * np.float32(2 / np.sqrt(block[0].layout.dimensions))
-    cosines = (sums.astype(np.float32) - shift) * np.concatenate(factors)[:, None]
+        return (most - shift) * np.float32(2 / np.sqrt(dimensions))
+    cosines = (sums.astype(np.float32) - shift) * factors[:, None]
     reduced: Floats = np.maximum.reduceat(cosines, firsts, axis=0)
     return reduced

@@ -26,6 +26,9 @@ from services.reranker.scorers._token_vectors import Keeping, TokenVectors
 
 RECIPE = 3  # raise this when the same input gets other scores than before
 PLACES_MB = 16  # of memory for where words stand in passages that were asked about lately
+# Scored on the event loop, which takes two milliseconds at most. A thread would have to win back Python's lock
+# after each step, from a loop that is busy: with 16 clients that cost half as much again as all the rest.
+AT_ONCE_TOKENS = 16_384
 MAX_STRANGE = 100  # embedders that a warning is given for
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Megabytes = Annotated[int, Field(ge=0)]
@@ -89,7 +92,11 @@ class LateInteraction:
         if not passages:
             return []
         asked, kept = await self.vectors.both(query, [passage.text for passage in passages])
-        scores = await self.pool.run(combined, asked, kept, passages, self.own(statistics), self.hybrid)
+        own = self.own(statistics)
+        if sum(map(len, kept)) <= AT_ONCE_TOKENS:
+            scores = combined(asked, kept, passages, own, self.hybrid)
+        else:
+            scores = await self.pool.run(combined, asked, kept, passages, own, self.hybrid)
         return [float(score) for score in scores]
 
     def own(self, statistics: Statistics | None) -> Statistics | None:
