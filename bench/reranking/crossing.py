@@ -13,7 +13,7 @@ from bench.reranking import peer
 from bench.reranking.scoring import PIECES, QUERY_WORDS, parts
 from bench.texts import texts
 from ragline import threads
-from services.reranker.__main__ import hook
+from services.reranker.roster import hook
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers._open import open_scorer
 

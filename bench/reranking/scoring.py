@@ -16,11 +16,10 @@ from bench.embed import timed
 from bench.report import Row
 from bench.reranking import peer
 from bench.texts import texts
-from ragline.token_vectors import PackedTokens
+from ragline.token_vectors import PackedTokens, QueryTokens
 from services.reranker.pool import Pool
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers._open import open_scorer
-from services.reranker.scorers._token_vectors import QueryTokens
 from services.reranker.scorers.late_interaction import LateInteraction, combined
 
 PASSAGES = 50
@@ -83,4 +82,4 @@ async def fetch(
     await scorer.start()
     fetched = [await scorer.vectors.both(query, passages) for query in queries]
     await scorer.close()
-    return fetched, sum(packed.bits.nbytes for packed in fetched[0][1])
+    return fetched, sum(packed.codes.nbytes for packed in fetched[0][1])

@@ -23,7 +23,7 @@ from ragline import threads
 from ragline.errors import Unavailable
 from ragline.settings import load
 from ragline.v1.passage_pb2 import Statistics
-from ragline.v1.reranker_pb2 import Candidate
+from ragline.v1.reranker_pb2 import Candidate, RerankResponse
 from services.retriever import filters
 from services.retriever.__main__ import chosen, open_store
 from services.retriever.asking import Embedded, Options, Request
@@ -55,8 +55,14 @@ class Nobody:
     """No reranker is asked in this measurement."""
 
     async def rerank(
-        self, query: str, candidates: Sequence[Candidate], statistics: Statistics | None
-    ) -> list[tuple[int, float]]:
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        statistics: Statistics | None,
+        scorer: str | None,
+        *,
+        explain: bool,
+    ) -> RerankResponse:
         """Raise: search does not ask unless a request does."""
         raise Unavailable("There is no reranker in this measurement.")
 
