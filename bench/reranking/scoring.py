@@ -36,7 +36,6 @@ def parts(model: Path, threads: int) -> Iterator[Parts]:
     cache = ragline.cache.open("memory://?max_mb=512")
     yield Parts(lambda _: model, cache, pool, threads, max_batch_tokens=8192, max_queue_tokens=262_144)
     pool.close()
-    asyncio.run(cache.close())
 
 
 def measure(model: Path, classifier: Path) -> list[Row]:
