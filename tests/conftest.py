@@ -42,6 +42,8 @@ def pytest_configure() -> None:
     """Heed Ctrl-C in a shell's background, too, where it is ignored, also by programs that tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup; the door reloads by it
 
 
 def pulled(model: str) -> Path:

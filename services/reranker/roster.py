@@ -64,7 +64,7 @@ class Roster:
     def get(self, name: str) -> Loaded:
         """What is loaded under a name; raises NotFound."""
         if name not in self.places:
-            raise NotFound(f"No scorer {name!r} is loaded here; there is {self.listed()}.")
+            raise NotFound(f"No scorer {name!r} is loaded here; there is {self.listed()}.", field="name")
         return self.places[name].loaded
 
     def listed(self) -> str:

@@ -47,9 +47,9 @@ async def test_requests_are_counted_by_route_and_never_by_path(app: FastAPI) -> 
 
     wanted = [("/things/{name}", 200, 4), ("/things/{name}", 404, 1), ("unmatched", 404, 2)]
     before = await page()
-    await ask(app, "/things/a", "/things/b", "/things/c", "/things/none", "/v1/things/a", "/x/secret", "/y")
+    await ask(app, "/things/a", "/things/b", "/things/c", "/things/none", "/v1/things/a", "/x/told-nobody", "/y")
     after = await page()
-    assert "secret" not in after
+    assert "told-nobody" not in after
     for route, status, count in wanted:
         for name in ("ragline_http_requests_total", "ragline_http_request_seconds_count"):
             one = name + series(route, status)

@@ -41,12 +41,14 @@ def test_rerank(client: httpx.Client) -> None:
     body = {"query": "When does the office open?", "passages": TEXTS, "top_n": 2}
     answer = client.post("/rerank", json=body)
     assert answer.status_code == 200
-    shapes.check(answer.json(), {"results": [{"index": int, "score": float}], "scorer": str})
+    row = {"index": int, "score": float, "raw": float}
+    shapes.check(answer.json(), {"results": [row], "scorer": str, "degraded": [str]})
     results = answer.json()["results"]
     assert results[0]["index"] == 1
     assert len(results) == 2
     assert results[0]["score"] > results[1]["score"]
-    assert set(results[0]) == {"index", "score"}
+    assert results[0]["raw"] > results[1]["raw"]
+    assert set(results[0]) == set(row)
     assert answer.json()["scorer"] == "late_interaction"
 
 
@@ -155,6 +157,7 @@ def test_openapi_is_valid_and_its_examples_work(client: httpx.Client) -> None:
     tried = [
         path
         for path in described["paths"]
+        if not path.startswith("/admin/")  # those name a model of one's own
         for example in examples(described, path)
         if works(client, path, example)
     ]
