@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from ragline import backends
 from ragline.settings import SettingsError
-from services.reranker.roster import hook
+from services.reranker.roster import give_memory_back, hook
 from services.reranker.scorers import Candidate, Parts, Scorer, Statistics
 from services.reranker.scorers._calibration import calibrated
 from services.reranker.scorers._open import PACKAGE, open_scorer
@@ -80,6 +80,9 @@ async def scorer(given: tuple[str, dict[str, Any]], parts: Parts) -> AsyncIterat
     await hook(opened, "start")()
     yield opened
     await hook(opened, "close")()
+    del opened
+    if name == "late_interaction":
+        give_memory_back()  # or models of many tests would lie about until somebody collects them
 
 
 def opened_or_skipped(name: str, parts: Parts, given: dict[str, Any]) -> Scorer:
