@@ -35,9 +35,8 @@ class Pieces:
             if at is None:
                 at = whole[each.passage] = len(self.candidates)
                 self.candidates.append(Candidate(text=heading(hit.passage, hit.passage.text[begin:end])))
-            shift = (
-                len(self.candidates[at].text) - end
-            )  # the heading stands before, what comes before `begin` does not
+            # The heading stands before it, what comes before `begin` does not.
+            shift = len(self.candidates[at].text) - end
             self.candidates[at].spans.extend([each.start + shift, each.end + shift])
             self.places.append((at, counts[at]))
             counts[at] += 1

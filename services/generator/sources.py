@@ -98,9 +98,8 @@ class Sources:
         if sorted(order) != list(range(len(candidates))):
             raise Internal("The reranker did not score each candidate once.")
         if not any(entry.raw for entry in response.scores):
-            for (
-                entry
-            ) in response.scores:  # of a release that knew no other score; replicas are upgraded one by one
+            # Of a release that knew no other score; replicas are upgraded one by one.
+            for entry in response.scores:
                 entry.raw = entry.score
         entries = sorted(response.scores, key=lambda entry: entry.index)
         return Scores(entries, order, response.scorer, tuple(response.degraded))

@@ -32,8 +32,8 @@ from services.reranker.trials import Trials
 
 async def build(settings: Settings) -> Service:
     """The reranker with its scorers loaded; nothing is served yet. Raises SettingsError."""
-    # The arithmetic here is small and runs in a thread a request: with a second level of threads below, each
-    # product would wait for busy cores, which makes it up to fifty times slower.
+    # The arithmetic here is small, and requests are side by side already: with more threads below, each product
+    # would wait for busy cores, which makes it up to fifty times slower.
     threadpool_limits(limits=1, user_api="blas")
     token = admin_token(settings)
     questions = probe.read(settings.probes or probe.FILE)
