@@ -35,8 +35,11 @@ IDEMPOTENT = (
 )
 PING_TIMEOUT_MS = 3_000
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
+# Together the tries take longer than a server that came back waits for its next connection, so that the last of
+# the others may go at once.
+RECONNECT_MS = 300
 RETRY = {
-    "maxAttempts": 4,
+    "maxAttempts": 5,
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
@@ -49,9 +52,9 @@ def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = ID
     """A channel to every replica behind ``address`` (``host:port``), taking turns between them.
 
     ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
-    there. A server that comes back is found again within about a second, a new replica when the servers next
-    end a connection for its age, and one that is frozen is left after about five seconds. Nothing connects
-    until a call.
+    there. A server that comes back is found again within about a third of a second, a new replica when the
+    servers next end a connection for its age, and one that is frozen is left after about five seconds. Nothing
+    connects until a call.
     """
     target = address if "://" in address or address.startswith(SCHEMES) else f"dns:///{address}"
     return grpc.aio.insecure_channel(target, options=options(max_message_mb, idempotent))
@@ -73,7 +76,7 @@ def options(max_message_mb: int, idempotent: Sequence[str]) -> list[tuple[str, A
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.keepalive_time_ms", CLIENT_PING_MS),
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
