@@ -37,9 +37,9 @@ PING_TIMEOUT_MS = 3_000
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
 # Together the tries take longer than a server that came back waits for its next connection, so that the last of
 # the others may go at once.
-RECONNECT_MS = 300
+RECONNECT_MS = 200
 RETRY = {
-    "maxAttempts": 5,
+    "maxAttempts": 4,
     "initialBackoff": "0.05s",
     "maxBackoff": "1s",
     "backoffMultiplier": 2,
@@ -52,7 +52,7 @@ def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = ID
     """A channel to every replica behind ``address`` (``host:port``), taking turns between them.
 
     ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
-    there. A server that comes back is found again within about a third of a second, a new replica when the
+    there. A server that comes back is found again within about a quarter of a second, a new replica when the
     servers next end a connection for its age, and one that is frozen is left after about five seconds. Nothing
     connects until a call.
     """
