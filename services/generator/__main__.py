@@ -72,9 +72,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         room(settings, "summaries"),
         Limits(settings.max_summary_chars, settings.max_summary_parallel),
     )
-    limits = asking.Limits(
-        settings.max_query_chars, settings.max_filter_chars, settings.max_top_k, settings.max_answer_tokens
-    )
+    limits = limits_of(settings)
     routes = api.router(answerer, summarizer, limits, settings.max_summary_documents)
     opened = open_batches(settings, routes, sources.check, within)
 
@@ -138,6 +136,20 @@ def key(settings: Settings) -> SecretStr | None:
 def room(settings: Settings, what: str) -> Room:
     """Space for so many answers or summaries in the making."""
     return Room(settings.max_waiting, what, "GENERATOR_MAX_WAITING")
+
+
+def limits_of(settings: Settings) -> asking.Limits:
+    """What a request may ask for."""
+    return asking.Limits(
+        settings.max_query_chars,
+        settings.max_filter_chars,
+        settings.max_top_k,
+        settings.max_answer_tokens,
+        schema_chars=settings.max_schema_chars,
+        expand=settings.max_expand,
+        turns=settings.max_turns,
+        turn_chars=settings.max_turn_chars,
+    )
 
 
 def choices(settings: Settings) -> Choices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,12 +14,24 @@ from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator import abstain, prompt
 from services.generator.checking import Checker
 from services.generator.clock import Clock
-from services.generator.events import Cited, Done, Event, Outcome, Passages, Question, Spent, Token
+from services.generator.events import (
+    Cited,
+    Done,
+    Event,
+    Finding,
+    Outcome,
+    Passages,
+    Question,
+    Ranked,
+    Spent,
+    Token,
+)
 from services.generator.explaining import explanation
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Usage
 from services.generator.ranking import Evidence, Ranking, evidence, rank
 from services.generator.sources import Sources
+from services.generator.steps import BARE, Steps
 
 log = structlog.get_logger(__name__)
 
@@ -40,10 +52,19 @@ class Answerer:
     ``fallback`` is the LLM that needs no model: it answers where ``llm`` is away or says what nothing supports.
     """
 
-    def __init__(self, sources: Sources, llm: LLM, fallback: LLM, answers: Answers, choices: Choices) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        llm: LLM,
+        fallback: LLM,
+        answers: Answers,
+        choices: Choices,
+        steps: Steps = BARE,
+    ) -> None:
         self.sources, self.llm, self.fallback = sources, llm, fallback
         self.answers = answers
         self.choices = choices
+        self.steps = steps
 
     async def answer(self, question: Question) -> Done:
         """The whole answer at once."""
@@ -60,34 +81,78 @@ class Answerer:
         comes first, so an answer from passages that have since changed can never be served.
         """
         clock = Clock()
+        asked, findings = await self.begin(question, clock)
+        found = await self.search(asked, clock)
+        variant = f"{self.llm.name} {self.choices}"
+        events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
+        cached = False
+        ranked: tuple[Ranked, ...] = ()
+        async with aclosing(events):
+            async for event in events:
+                cached = cached or event == Spent(Usage(), cached=True)
+                if isinstance(event, Passages):
+                    ranked = event.ranked
+                if not isinstance(event, Outcome):
+                    yield event
+                    continue
+                done = Done(
+                    new_id(),
+                    event,
+                    clock.total(event.timings_ms),
+                    found.generation,
+                    cached,
+                    query=asked.query if asked.query != question.query else "",
+                    session_id=question.session_id,
+                    findings=(*findings, *event.findings),
+                )
+                await self.end(question, done, ranked)
+                yield done
+
+    async def begin(self, question: Question, clock: Clock) -> tuple[Question, tuple[Finding, ...]]:
+        """The question as the guards let it be asked and as it stands alone, and what the guards found."""
+        findings: tuple[Finding, ...] = ()
+        if self.steps.guards:
+            with clock.stage("guard"):
+                question, findings = await self.steps.guards.question(question)
+        if self.steps.conversation:
+            with clock.stage("rewrite"):
+                question = await self.steps.conversation.begin(question)
+        return question, findings
+
+    async def search(self, question: Question, clock: Clock) -> SearchResponse:
+        """The passages that match the question, or another wording of it."""
         # Passages that were chosen to be unlike each other are kept as they are: a pool would undo the choice.
         wide = self.sources.reranker and not question.retrieval.diversity
         pool = self.choices.rerank_pool if wide else 0
         with clock.stage("retrieve"):
             found = await self.sources.search(question, max(question.top_k, pool))
         clock.move("retrieve", "embed", found.timings_ms.get("embed", 0.0))
-        variant = f"{self.llm.name} {self.choices}"
-        events = self.answers.get(question, found, variant, lambda: self.write(question, found))
-        cached = False
-        async with aclosing(events):
-            async for event in events:
-                cached = cached or event == Spent(Usage(), cached=True)
-                if isinstance(event, Outcome):
-                    yield Done(new_id(), event, clock.total(event.timings_ms), found.generation, cached)
-                else:
-                    yield event
+        return found
+
+    async def end(self, question: Question, done: Done, ranked: tuple[Ranked, ...]) -> None:
+        """Remember the answer where that is wanted, before the client has its id."""
+        if self.steps.conversation:
+            await self.steps.conversation.end(question, done)
+        if self.steps.records:
+            await self.steps.records.keep(question, done, ranked)
 
     async def write(self, question: Question, found: SearchResponse) -> AsyncGenerator[Event | Outcome, None]:
         """Everything after the search; ``Outcome`` is the last event."""
         clock = Clock()
         with clock.stage("rerank"):
             ranking = await rank(self.sources, question, found.results[0])
+        findings: tuple[Finding, ...] = ()
+        if self.steps.guards:
+            with clock.stage("guard"):
+                best, findings = await self.steps.guards.passages(ranking.best)
+            ranking = replace(ranking, best=best)
         yield Passages(ranking.best)
         limit = self.choices.evidence_sentences
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
         with clock.stage("prompt"):
             ask = self.ask(question, ranking, held)
-        checker = Checker([each.passage for each in ranking.best], held.sentences, clock)
+        guard = self.steps.guards.claim if self.steps.guards else None
+        checker = Checker([each.passage for each in ranking.best], held.sentences, clock, guard)
         if held.sentences and held.chance >= self.choices.abstain_below:
             async for event in self.generate(question, ask, checker):
                 yield event
@@ -101,6 +166,8 @@ class Answerer:
             degraded=(*found.degraded, *held.degraded, *checker.degraded),
             usage=checker.usage,
             model=checker.model or self.llm.name,
+            finish=checker.finish,
+            findings=(*findings, *checker.findings),
             timings_ms=clock.times_ms,
             explain=explanation(question, ranking, held, ask, checker, self.choices.abstain_below)
             if question.explain

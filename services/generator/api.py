@@ -14,11 +14,18 @@ from ragline.errors import InvalidRequest, TooLarge
 from ragline.http import StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
-from services.generator.events import Question, Retrieval, Token
+from services.generator.events import Question, Retrieval, Token, Turn
 from services.generator.summarize import Summarizer, Texts
 
 TENANT = "default"
 STREAM = "send typed server-sent events instead of one JSON object"
+
+
+class TurnBody(StrictBody):
+    """A question of a conversation and what was answered."""
+
+    question: str
+    answer: str
 
 
 class GenerateBody(StrictBody):
@@ -53,6 +60,22 @@ class GenerateBody(StrictBody):
     ] = None
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of the answer")] = 256
     temperature: Annotated[float, Field(ge=0, le=2, description="0: the likeliest answer")] = 0.0
+    llm: Annotated[str | None, Field(min_length=1, description="writes the answer: one that is set up")] = None
+    prompt: Annotated[
+        str | None, Field(min_length=1, description="name or name@version of what the LLM is asked")
+    ] = None
+    unsupported: Annotated[
+        Literal["drop", "flag"] | None, Field(description="what becomes of sentences that no passage supports")
+    ] = None
+    answer_schema: Annotated[
+        dict[str, Any] | None, Field(alias="schema", description="a JSON schema that the answer is to follow")
+    ] = None
+    session_id: Annotated[str | None, Field(min_length=1, description="the conversation it belongs to")] = None
+    turns: Annotated[
+        list[TurnBody],
+        Field(default_factory=list, description="what was said before, oldest first, if no session"),
+    ]
+    expand: Annotated[int, Field(ge=0, description="other wordings of the question to search for as well")] = 0
     stream: Annotated[bool, Field(description=STREAM)] = False
     explain: Annotated[bool, Field(description="add each stage's ranks and scores, and the prompt")] = False
 
@@ -90,10 +113,29 @@ class CitationBody(BaseModel):
 
 
 class UsageBody(BaseModel):
-    """Tokens that this request took."""
+    """Tokens that this request took, and their cost by the prices that are set, in their currency."""
 
     prompt_tokens: int
     completion_tokens: int
+    cost: float
+
+
+class UnsupportedBody(BaseModel):
+    """answer[start:end] is said by no passage; offsets count code points."""
+
+    start: int
+    end: int
+    reason: str
+
+
+class FindingBody(BaseModel):
+    """What a guard found and what it did."""
+
+    guard: str
+    stage: Literal["question", "passages", "answer"]
+    action: Literal["flag", "mask", "refuse"]
+    detail: str = Field(description="what kind of thing; never the thing itself")
+    count: int
 
 
 class AnswerBody(BaseModel):
@@ -111,6 +153,13 @@ class AnswerBody(BaseModel):
     generation: int = Field(description="of the collection, which the answer was made from")
     cached: bool
     model: str
+    prompt: str = Field(description="name@version of what the LLM was asked; empty where none was asked")
+    finish: Literal["stop", "length"] = Field(description="length: max_tokens cut the answer short")
+    query: str | None = Field(None, description="what was searched for, where that is not the question as asked")
+    session_id: str | None = Field(None, description="only in a conversation")
+    like: str | None = Field(None, description="the question that the kept answer was made for, if another one")
+    unsupported: list[UnsupportedBody] = Field([], description="only where they were to be flagged")
+    findings: list[FindingBody] = Field([], description="only where a guard found something")
     explain: dict[str, Any] | None = Field(None, description="only with explain")
 
 
@@ -164,9 +213,16 @@ def question(body: GenerateBody) -> Question:
         top_k=body.top_k,
         max_tokens=body.max_tokens,
         temperature=body.temperature,
-        filter_json=asking.filter_json(body.filter),
+        filter_json=asking.as_json(body.filter),
         explain=body.explain,
         scorer=body.scorer or "",
+        llm=body.llm or "",
+        prompt=body.prompt or "",
+        unsupported=body.unsupported or "",
+        schema_json=asking.as_json(body.answer_schema),
+        session_id=body.session_id or "",
+        turns=tuple(Turn(each.question, each.answer) for each in body.turns),
+        expand=body.expand,
         retrieval=Retrieval(
             mode=body.mode,
             fusion=body.fusion or "",

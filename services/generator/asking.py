@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import orjson
 
 from ragline.errors import InvalidRequest, TooLarge
-from services.generator.events import Question
+from services.generator.events import Policy, Question, Turn
 
 COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TEMPERATURE = 2.0
-MAX_SCORER_CHARS = 100
+MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True)
 class Limits:
-    """See the settings ``max_query_chars``, ``max_filter_chars``, ``max_top_k`` and ``max_answer_tokens``."""
+    """See the settings ``max_query_chars``, ``max_filter_chars``, ``max_top_k`` and so on."""
 
     query_chars: int
     filter_chars: int
@@ -27,6 +27,10 @@ class Limits:
     answer_tokens: int
     default_top_k: int = 5
     default_tokens: int = 256
+    schema_chars: int = 16_384
+    expand: int = 4
+    turns: int = 10
+    turn_chars: int = 16_384
 
 
 def question(given: Question, limits: Limits) -> Question:
@@ -50,25 +54,41 @@ def question(given: Question, limits: Limits) -> Question:
     )
     if not 0 <= given.temperature <= MAX_TEMPERATURE:  # also false for nan
         raise InvalidRequest("temperature must be from 0 to 2.", field="temperature")
-    return Question(
-        tenant=given.tenant,
+    for field in ("scorer", "llm", "prompt", "session_id"):
+        name(field, getattr(given, field))
+    if len(given.schema_json) > limits.schema_chars:
+        raise TooLarge(f"schema is over the {limits.schema_chars} of GENERATOR_MAX_SCHEMA_CHARS.", field="schema")
+    if not 0 <= given.expand <= limits.expand:
+        raise InvalidRequest(
+            f"expand is {given.expand}; it must be from 0 to {limits.expand} (GENERATOR_MAX_EXPAND).",
+            field="expand",
+        )
+    return replace(
+        given,
         collection=collection(given.collection),
         query=query,
         top_k=top_k,
         max_tokens=answer_tokens(given.max_tokens, limits),
-        temperature=given.temperature,
-        filter_json=given.filter_json,
-        explain=given.explain,
-        scorer=scorer(given.scorer),
-        retrieval=given.retrieval,
+        turns=turns(given.turns, limits),
     )
 
 
-def scorer(name: str) -> str:
-    """A scorer's name, if it can be one; the reranker knows which are loaded."""
-    if len(name) > MAX_SCORER_CHARS:
-        raise InvalidRequest(f"scorer is longer than {MAX_SCORER_CHARS} characters.", field="scorer")
-    return name
+def name(field: str, given: str) -> None:
+    """Raise InvalidRequest for what cannot be a name; who is asked for it knows which there are."""
+    if len(given) > MAX_NAME_CHARS:
+        raise InvalidRequest(f"{field} is longer than {MAX_NAME_CHARS} characters.", field=field)
+
+
+def turns(given: tuple[Turn, ...], limits: Limits) -> tuple[Turn, ...]:
+    """The latest of what was said before, as many as may be."""
+    latest = given[-limits.turns :]
+    longest = max((len(each.question) + len(each.answer) for each in latest), default=0)
+    if longest > limits.turn_chars:
+        raise TooLarge(
+            f"A turn has {longest} characters, over the {limits.turn_chars} of GENERATOR_MAX_TURN_CHARS.",
+            field="turns",
+        )
+    return latest
 
 
 def answer_tokens(given: int, limits: Limits) -> int:
@@ -95,6 +115,14 @@ def within(field: str, value: int, limit: int, setting: str) -> int:
     return value
 
 
-def filter_json(given: Mapping[str, Any] | None) -> str:
-    """A filter as the retriever takes it; it knows what a filter may say."""
+def policy(given: str) -> Policy | Literal[""]:
+    """What becomes of unsupported sentences; raises InvalidRequest for what is no policy."""
+    match given:
+        case "" | "drop" | "flag":
+            return given
+    raise InvalidRequest("unsupported must be drop or flag.", field="unsupported")
+
+
+def as_json(given: Mapping[str, Any] | None) -> str:
+    """A filter or a schema as it is passed on; who reads it knows what it may say."""
     return orjson.dumps(given).decode() if given else ""

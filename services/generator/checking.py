@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from ragline.v1.passage_pb2 import Passage
 from services.generator.citations import Citation, Citer, shown, unmarked
 from services.generator.claims import Claims
 from services.generator.clock import Clock
-from services.generator.events import Cited, Question, Token
+from services.generator.events import Cited, Finding, Question, Token
 from services.generator.evidence import Sentence
-from services.generator.llms import LLM, Usage
+from services.generator.llms import LLM, Finish, Usage
 from services.generator.prompt import NO_ANSWER, Prompt, Style
+
+# A sentence as it may be said, empty where it may not, and what was found in it.
+Guard = Callable[[str], tuple[str, tuple[Finding, ...]]]
 
 
 class Checker:
@@ -22,9 +25,12 @@ class Checker:
     A claim is held back until it is complete and checked, so nothing is ever shown and then withdrawn.
     """
 
-    def __init__(self, passages: Sequence[Passage], found: Sequence[Sentence], clock: Clock) -> None:
+    def __init__(
+        self, passages: Sequence[Passage], found: Sequence[Sentence], clock: Clock, guard: Guard | None = None
+    ) -> None:
         self.passages = passages
         self.clock = clock
+        self.guard = guard
         with clock.stage("cite"):
             self.citer = Citer(passages, found)
         self.answer = ""
@@ -32,7 +38,9 @@ class Checker:
         self.declined = False
         self.dropped: list[str] = []
         self.degraded: tuple[str, ...] = ()
+        self.findings: list[Finding] = []
         self.usage = Usage()
+        self.finish: Finish = "stop"
         self.model = ""
 
     @property
@@ -44,6 +52,7 @@ class Checker:
         """What the LLM says and the passages support: each claim, its marker, and a new citation."""
         claims = Claims()
         self.model = llm.name
+        self.finish = "stop"
         pieces = llm.generate(ask, max_tokens=question.max_tokens, temperature=question.temperature)
         began = time.perf_counter()
         async with aclosing(pieces):
@@ -51,6 +60,7 @@ class Checker:
                 self.clock.add("generate", time.perf_counter() - began)
                 if piece.usage:
                     self.usage += piece.usage
+                self.finish = piece.finish or self.finish
                 for event in self.passed(claims.feed(piece.text), llm.style):
                     yield event
                 began = time.perf_counter()
@@ -79,6 +89,11 @@ class Checker:
             return []
         passage = self.passages[support.passage]
         text = shown(passage.text[support.start : support.end]) if style == "extract" else claim
+        if self.guard:
+            text, findings = self.guard(text)
+            self.findings.extend(findings)
+            if not text:
+                return []
         token = Token(self.say(f"{text} {citation.marker}"))
         return [token, Cited(citation)] if new else [token]
 

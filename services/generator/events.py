@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.reranker_pb2 import Match
 from ragline.v1.retriever_pb2 import Hit
 from services.generator.citations import Citation
-from services.generator.llms import Usage
+from services.generator.llms import Finish, Usage
+
+# What becomes of a sentence that no passage supports: it is left out, or stays and is marked as unsupported.
+Policy = Literal["drop", "flag"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,22 @@ class Retrieval:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A question of a conversation and what was answered."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Question:
-    """What is asked of a collection, and how; ``scorer`` is one the reranker has loaded, empty: its default."""
+    """What is asked of a collection, and how; an empty choice means the default.
+
+    ``scorer`` is one the reranker has loaded, ``llm`` one that is set up, ``prompt`` a name or name@version.
+    ``unsupported`` says what becomes of sentences that no passage supports. ``schema_json`` is a JSON schema that
+    the answer is to follow. ``session_id`` names the conversation it belongs to; ``turns`` are what was said
+    before, oldest first. ``expand`` other wordings are searched for as well.
+    """
 
     tenant: str
     collection: str
@@ -43,6 +60,13 @@ class Question:
     explain: bool = False
     scorer: str = ""
     retrieval: Retrieval = Retrieval()
+    llm: str = ""
+    prompt: str = ""
+    unsupported: Policy | Literal[""] = ""
+    schema_json: str = ""
+    session_id: str = ""
+    turns: tuple[Turn, ...] = ()
+    expand: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +119,31 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Unsupported:
+    """``answer[start:end]`` is said by no passage; ``reason`` names what is missing."""
+
+    start: int
+    end: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a guard found, and what it did; ``detail`` says what kind of thing, never the thing itself."""
+
+    guard: str
+    stage: Literal["question", "passages", "answer"]
+    action: Literal["flag", "mask", "refuse"]
+    detail: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How an answer came out; what of it is the same for everyone who asked."""
+    """How an answer came out; what of it is the same for everyone who asked.
+
+    ``finish`` is "length" where ``max_tokens`` cut it short, ``prompt`` the name@version that asked the LLM.
+    """
 
     answer: str
     citations: tuple[Citation, ...]
@@ -106,17 +153,29 @@ class Outcome:
     model: str
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     explain: Mapping[str, Any] | None = None
+    finish: Finish = "stop"
+    prompt: str = ""
+    unsupported: tuple[Unsupported, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
 class Done:
-    """The whole response; a stream without it failed."""
+    """The whole response; a stream without it failed.
+
+    ``query`` is what was searched for where that is not the question as it was asked; ``like`` the question that a
+    kept answer was made for, where it was another one; ``findings`` those of the question and of the answer.
+    """
 
     id: str
     outcome: Outcome
     timings_ms: Mapping[str, float]
     generation: int
     cached: bool
+    query: str = ""
+    session_id: str = ""
+    like: str = ""
+    findings: tuple[Finding, ...] = ()
 
 
 Event = Passages | Token | Cited | Spent | Done

@@ -108,7 +108,9 @@ def key_of(question: Question, found: SearchResponse, variant: str) -> str:
     The scores are left out, whose last digits depend on what else was searched at the same time.
     """
     result = found.results[0]
-    asked = replace(question, retrieval=replace(question.retrieval, wait_for=0))  # the generation says it all
+    # The generation says what was waited for, and the query what its conversation makes of it.
+    retrieval = replace(question.retrieval, wait_for=0)
+    asked = replace(question, retrieval=retrieval, session_id="", turns=())
     parts = [asdict(asked), found.generation, list(found.degraded), variant]
     digest = hashlib.sha256(orjson.dumps(parts))
     for part in (result.statistics, *(hit.passage for hit in result.hits)):

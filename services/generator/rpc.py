@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from ragline.v1 import generator_pb2, generator_pb2_grpc
 from services.generator import asking
 from services.generator.answer import Answerer
 from services.generator.citations import Citation
-from services.generator.events import Cited, Done, Event, Passages, Question, Retrieval, Spent, Token
+from services.generator.events import Cited, Done, Event, Passages, Question, Retrieval, Spent, Token, Turn
 from services.generator.llms import Usage
 from services.generator.sources import MODES
 
@@ -47,6 +48,13 @@ class GeneratorRpc(generator_pb2_grpc.GeneratorServicer):
                 filter_json=request.filter_json,
                 explain=request.explain,
                 scorer=request.scorer,
+                llm=request.llm,
+                prompt=request.prompt,
+                unsupported=asking.policy(request.unsupported),
+                schema_json=request.schema_json,
+                session_id=request.session_id,
+                turns=tuple(Turn(each.question, each.answer) for each in request.turns),
+                expand=request.expand,
                 retrieval=retrieval(request),
             ),
             self.limits,
@@ -115,7 +123,9 @@ def citation(made: Citation) -> generator_pb2.Citation:
 
 def usage(spent: Usage) -> generator_pb2.Usage:
     """The tokens."""
-    return generator_pb2.Usage(prompt_tokens=spent.prompt_tokens, completion_tokens=spent.completion_tokens)
+    return generator_pb2.Usage(
+        prompt_tokens=spent.prompt_tokens, completion_tokens=spent.completion_tokens, cost=spent.cost
+    )
 
 
 def done(event: Done) -> generator_pb2.Done:
@@ -131,4 +141,11 @@ def done(event: Done) -> generator_pb2.Done:
         cached=event.cached,
         model=outcome.model,
         explain_json=orjson.dumps(outcome.explain).decode() if outcome.explain is not None else "",
+        finish=outcome.finish,
+        prompt=outcome.prompt,
+        query=event.query,
+        session_id=event.session_id,
+        like=event.like,
+        unsupported=[generator_pb2.Unsupported(**asdict(each)) for each in outcome.unsupported],
+        findings=[generator_pb2.GuardFinding(**asdict(each)) for each in event.findings],
     )

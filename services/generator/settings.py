@@ -46,6 +46,10 @@ class Settings(settings.Settings):
 
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
     max_filter_chars: int = Field(16_384, ge=2, description="longest filter, in characters of JSON")
+    max_schema_chars: int = Field(16_384, ge=2, description="longest JSON schema for an answer, in characters")
+    max_expand: int = Field(4, ge=0, le=16, description="most other wordings of a question to search for")
+    max_turns: int = Field(10, ge=1, description="turns of a conversation that are looked at, the latest ones")
+    max_turn_chars: int = Field(16_384, ge=1, description="longest turn of a conversation, in characters")
     max_top_k: int = Field(100, ge=1, le=1000, description="most passages that an answer may be made from")
     max_answer_tokens: int = Field(1024, ge=1, description="largest max_tokens that a request may ask for")
     max_summary_chars: int = Field(2_000_000, ge=1, description="longest text to summarise, in characters")

@@ -43,7 +43,15 @@ def answer(done: Done) -> dict[str, Any]:
         "generation": done.generation,
         "cached": done.cached,
         "model": outcome.model,
+        "prompt": outcome.prompt,
+        "finish": outcome.finish,
     }
+    optional = {"query": done.query, "session_id": done.session_id, "like": done.like}
+    body |= {name: value for name, value in optional.items() if value}
+    if outcome.unsupported:
+        body["unsupported"] = [asdict(each) for each in outcome.unsupported]
+    if done.findings:
+        body["findings"] = [asdict(each) for each in done.findings]
     return body if outcome.explain is None else {**body, "explain": outcome.explain}
 
 

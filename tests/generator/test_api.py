@@ -39,7 +39,7 @@ async def test_generate_keeps_the_contract(client: httpx.AsyncClient) -> None:
     assert response.status_code == 200
     body = response.json()
     told = {"id", "answer", "citations", "abstained", "degraded"}
-    assert set(body) == told | {"usage", "timings_ms", "generation", "cached", "model"}
+    assert set(body) == told | {"usage", "timings_ms", "generation", "cached", "model", "prompt", "finish"}
     for citation in body["citations"]:
         assert set(citation) == {"marker", "document_id", "passage_id", "quote", "start", "end", "score"}
         source = world.SOURCES[citation["document_id"]][1]

@@ -5,31 +5,42 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import SecretStr
 
 from services.generator.prompt import Prompt, Style
 
+Finish = Literal["stop", "length"]
+
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens read and written, as the LLM counts them."""
+    """Tokens read and written, as the LLM counts them; ``cost`` by its prices, where these are set."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         """The sum of two calls."""
-        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost + other.cost,
+        )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of the text as it is written; the last one carries the usage."""
+    """A piece of the text as it is written; the last one carries the usage.
+
+    ``finish`` says why the text ended, where it did: "stop", or "length" where ``max_tokens`` cut it short.
+    """
 
     text: str = ""
     usage: Usage | None = None
+    finish: Finish | None = None
 
 
 class LLM(Protocol):

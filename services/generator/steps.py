@@ -1,0 +1,66 @@
+"""The steps around an answer that a deployment may have or do without; ``__main__`` wires those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.generator.events import Done, Finding, Question, Ranked
+
+
+class Guards(Protocol):
+    """Looks at what goes in and what comes out."""
+
+    async def question(self, question: Question) -> tuple[Question, tuple[Finding, ...]]:
+        """The question as it may be asked; raises Refused where it may not."""
+        ...
+
+    async def passages(self, ranked: Sequence[Ranked]) -> tuple[tuple[Ranked, ...], tuple[Finding, ...]]:
+        """The passages that an answer may be made from, as they may be shown to an LLM."""
+        ...
+
+    def claim(self, text: str) -> tuple[str, tuple[Finding, ...]]:
+        """A sentence of the answer as it may be said; empty where it may not."""
+        ...
+
+
+class Conversation(Protocol):
+    """Knows what was said before."""
+
+    async def begin(self, question: Question) -> Question:
+        """The question with the turns before it, and with a query that stands alone."""
+        ...
+
+    async def end(self, question: Question, done: Done) -> None:
+        """Remember the question, as it was asked, and its answer."""
+        ...
+
+
+class Expansion(Protocol):
+    """Words a question in other ways."""
+
+    async def wordings(self, question: Question) -> list[str]:
+        """At most ``question.expand`` other wordings; none where nothing can write them."""
+        ...
+
+
+class Records(Protocol):
+    """Keeps how answers came about, for feedback."""
+
+    async def keep(self, question: Question, done: Done, ranked: Sequence[Ranked]) -> None:
+        """Keep an answer under its id; never raises for a store that is away."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Those that there are."""
+
+    guards: Guards | None = None
+    conversation: Conversation | None = None
+    expansion: Expansion | None = None
+    records: Records | None = None
+
+
+BARE = Steps()
