@@ -45,7 +45,7 @@ async def test_generate_keeps_the_contract(client: httpx.AsyncClient) -> None:
         source = world.SOURCES[citation["document_id"]][1]
         assert citation["quote"] == source[citation["start"] : citation["end"]]
     assert set(re.findall(r"\[\d+\]", body["answer"])) == {each["marker"] for each in body["citations"]}
-    assert body["usage"] == {"prompt_tokens": 0, "completion_tokens": 0}
+    assert body["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0}
 
 
 async def test_stream_ends_with_the_same_object(client: httpx.AsyncClient) -> None:

@@ -32,11 +32,17 @@ ANSWER = {
     "citations": [CITATION],
     "abstained": bool,
     "degraded": [str],
-    "usage": {"prompt_tokens": int, "completion_tokens": int},
+    "usage": {"prompt_tokens": int, "completion_tokens": int, "cost": NUMBER},
     "timings_ms": {"total": NUMBER},
     "generation": int,
     "cached": bool,
     "model": str,
+    "prompt": str,
+    "finish": str,
+    "query?": str,
+    "session_id?": str,
+    "unsupported?": [{"start": int, "end": int, "reason": str}],
+    "findings?": [{"guard": str, "stage": str, "action": str, "detail": str, "count": int}],
 }
 JOB = {
     "id": str,
