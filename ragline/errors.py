@@ -139,6 +139,27 @@ class Unsupported(RaglineError):
     title = "Unsupported content"
 
 
+class Refused(RaglineError):
+    """A guard's policy does not allow this; ``guard`` says which, where one did.
+
+    Asked the same way it is refused again. gRPC has no status for that: this is the one of those left that says
+    "ended on purpose", and nothing here tries it again.
+    """
+
+    grpc_status = grpc.StatusCode.ABORTED
+    http_status = 422
+    title = "Refused"
+
+    def __init__(self, detail: str, *, field: str = "", guard: str = "") -> None:
+        fault = {"field": field, "detail": detail, "guard": guard}
+        super().__init__(detail, errors=(fault,) if field or guard else ())
+
+    @property
+    def guard(self) -> str:
+        """The guard that refused; empty where it is not known."""
+        return next((error["guard"] for error in self.errors if "guard" in error), "")
+
+
 class Overloaded(RaglineError):
     """A queue is full; come back after ``retry_after_s``."""
 
@@ -193,6 +214,7 @@ TABLE: tuple[type[RaglineError], ...] = (
     Mismatch,
     TooLarge,
     Unsupported,
+    Refused,
     Overloaded,
     Cancelled,
     Unavailable,

@@ -15,6 +15,7 @@ from ragline.errors import (
     NotFound,
     Overloaded,
     RaglineError,
+    Refused,
     Unavailable,
     from_grpc,
 )
@@ -58,7 +59,7 @@ def test_extra_bytes_that_are_not_ours_are_ignored(extra: bytes) -> None:
     assert got.errors == ()
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.ABORTED])
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS])
 def test_the_text_of_a_status_outside_the_table_is_withheld(status: grpc.StatusCode) -> None:
     got = from_grpc(status, "Exception: password=hunter2")
     assert isinstance(got, Internal)
@@ -86,3 +87,11 @@ def test_the_problem_document() -> None:
 def test_what_may_pass_says_when_to_come_back(kind: type[Overloaded] | type[Unavailable]) -> None:
     assert kind("Busy.").retry_after_s == 1.0
     assert kind("Busy.", retry_after_s=7).retry_after_s == 7
+
+
+def test_what_is_refused_names_the_guard_across_the_wire() -> None:
+    raised = Refused("The question asks for what is not to be asked here.", field="query", guard="topics")
+    got = from_grpc(raised.grpc_status, raised.detail, raised.to_bytes())
+    assert isinstance(got, Refused)
+    assert (got.guard, got.errors[0]["field"]) == ("topics", "query")
+    assert Refused("No.").guard == ""
