@@ -1,4 +1,4 @@
-"""What belongs to the request in hand: its id and the time it has left, carried by context variables."""
+"""What belongs to the request in hand: its id, the time it has left and for whom it is, in context variables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from structlog.contextvars import bound_contextvars
 
@@ -15,8 +16,18 @@ from ragline.errors import TimedOut
 
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+
+@dataclass(frozen=True)
+class Caller:
+    """For whom work is done: a tenant, and of its clients the one with this session; empty where there is none."""
+
+    tenant: str = ""
+    client: str = ""
+
+
 _request_id: ContextVar[str] = ContextVar("ragline_request_id", default="")
 _deadline: ContextVar[float | None] = ContextVar("ragline_deadline", default=None)
+_caller: ContextVar[Caller] = ContextVar("ragline_caller", default=Caller())  # noqa: B039 - it is frozen
 
 
 def request_id() -> str:
@@ -32,6 +43,11 @@ def new_id() -> str:
 def accepted_id(given: str | None) -> str | None:
     """``given`` if it may serve as a request id; None otherwise, so that no log line can be forged with it."""
     return given if given and ACCEPTED_ID.fullmatch(given) else None
+
+
+def caller() -> Caller:
+    """For whom the request in hand is; nobody in particular outside of one."""
+    return _caller.get()
 
 
 def deadline() -> float | None:
@@ -51,19 +67,24 @@ def remaining_s(default: float) -> float:
 
 
 @contextmanager
-def bind(request_id: str | None = None, timeout_s: float | None = None) -> Iterator[str]:
+def bind(
+    request_id: str | None = None, timeout_s: float | None = None, *, caller: Caller | None = None
+) -> Iterator[str]:
     """Make what runs inside part of one request; yields its id.
 
     Without an id from the caller the id in force stays, or a new one is made. The earlier of two
     deadlines holds, so work inside can never outlive what it is part of. Every log line carries the id.
+    Without a ``caller`` the one in force stays.
     """
     identity = request_id or _request_id.get() or new_id()
     ends = [_deadline.get(), None if timeout_s is None else time.monotonic() + timeout_s]
     id_token = _request_id.set(identity)
     deadline_token = _deadline.set(min((end for end in ends if end is not None), default=None))
+    caller_token = _caller.set(caller or _caller.get())
     try:
         with bound_contextvars(request_id=identity):
             yield identity
     finally:
+        _caller.reset(caller_token)
         _deadline.reset(deadline_token)
         _request_id.reset(id_token)

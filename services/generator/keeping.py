@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import orjson
 
 from ragline.cache import Cache
+from ragline.context import Caller, new_id
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator.citations import Citation
 from services.generator.events import Cited, Event, Outcome, Passages, Question, Ranked, Spent, Token
@@ -45,14 +46,17 @@ class Answers:
         What is explained or drawn at a temperature is made anew each time. An answer made without the
         reranker, the LLM or half of the search is not kept.
         """
+        caller = Caller(question.tenant, question.session_id)
         with self.room.enter():
             if question.explain or question.temperature > 0:
-                source = make()
+                source = self.shared.join(new_id(), make, caller)
             else:
                 key = key_of(question, found, variant)
                 kept = await self.read(key)
                 source = (
-                    replay(kept, found) if kept else self.shared.join(key, lambda: self.find(key, found, make))
+                    replay(kept, found)
+                    if kept
+                    else self.shared.join(key, lambda: self.find(key, found, make), caller)
                 )
             async with aclosing(source):
                 async for event in source:

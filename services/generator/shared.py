@@ -22,9 +22,9 @@ class Stream(Generic[E]):
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None]
 
-    async def write(self, source: AsyncGenerator[E, None], request_id: str) -> None:
+    async def write(self, source: AsyncGenerator[E, None], request_id: str, caller: context.Caller) -> None:
         """Take over all events; the source is closed however it ends."""
-        with context.bind(request_id):
+        with context.bind(request_id, caller=caller):
             try:
                 async for event in source:
                     self.events.append(event)
@@ -49,9 +49,11 @@ class SharedStreams(Generic[E]):
     def __init__(self) -> None:
         self.streams: dict[str, Stream[E]] = {}
 
-    async def join(self, key: str, make: Callable[[], AsyncGenerator[E, None]]) -> AsyncGenerator[E, None]:
-        """All events of the stream of ``key``, which ``make`` starts if it is not under way."""
-        stream = self.streams.get(key) or self.start(key, make())
+    async def join(
+        self, key: str, make: Callable[[], AsyncGenerator[E, None]], caller: context.Caller | None = None
+    ) -> AsyncGenerator[E, None]:
+        """All events of the stream of ``key``, which ``make`` starts, for ``caller``, if it is not under way."""
+        stream = self.streams.get(key) or self.start(key, make(), caller or context.caller())
         stream.readers += 1
         try:
             at = 0
@@ -73,10 +75,10 @@ class SharedStreams(Generic[E]):
                 self.end(key, stream)
                 stream.task.cancel()
 
-    def start(self, key: str, source: AsyncGenerator[E, None]) -> Stream[E]:
+    def start(self, key: str, source: AsyncGenerator[E, None], caller: context.Caller) -> Stream[E]:
         """Begin to write, outside of the context of the request that asked first."""
         stream: Stream[E] = Stream()
-        work = stream.write(source, context.request_id())
+        work = stream.write(source, context.request_id(), caller)
         stream.task = asyncio.create_task(work, context=contextvars.Context())
         stream.task.add_done_callback(lambda _: self.end(key, stream))
         self.streams[key] = stream

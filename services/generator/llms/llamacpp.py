@@ -17,7 +17,7 @@ from pydantic import Field
 from ragline.errors import Internal, InvalidRequest, RaglineError, TooLarge, Unavailable
 from ragline.settings import SettingsError
 from services.generator.evidence import words
-from services.generator.llms import Parts, Piece, Usage
+from services.generator.llms import Finish, Parts, Piece, Usage
 from services.generator.llms._bounds import Slots, within
 from services.generator.prompt import Prompt, Style
 
@@ -119,7 +119,7 @@ class LlamaCpp:
                     yield piece
                 elif (chosen := copying.chosen(piece.text)) or piece.usage:
                     written = Usage(request.prompt_tokens, request.written)
-                    yield Piece(chosen or copying.text, piece.usage or written)
+                    yield Piece(chosen or copying.text, piece.usage or written, piece.finish or "stop")
                     return
         finally:
             request.stopped.set()
@@ -173,6 +173,7 @@ class Request:
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """What the chunks hold; raises what llama.cpp reports."""
+        finish: Finish = "stop"
         while (chunk := await self.chunks.get()) is not None:
             if "error" in chunk:
                 raise reported(chunk["error"])
@@ -181,8 +182,10 @@ class Request:
                 if text := choice["delta"].get("content"):
                     self.written += 1
                     yield Piece(text)
+                if choice.get("finish_reason") == "length":
+                    finish = "length"
             if usage := chunk.get("usage"):
-                yield Piece(usage=Usage(usage["prompt_tokens"], usage["completion_tokens"]))
+                yield Piece("", Usage(usage["prompt_tokens"], usage["completion_tokens"]), finish)
 
 
 class Copying:

@@ -168,4 +168,4 @@ async def test_a_failing_server(model: str, error: type[RaglineError]) -> None:
     assert model in raised.value.detail or error is TimedOut
     if error is Overloaded:
         assert raised.value.retry_after_s == 7
-    assert llm.slots.free._value == llm.slots.count
+    assert llm.slots.free == llm.slots.count
