@@ -15,7 +15,7 @@ from services.generator.llms._turns import Turns
 
 
 def names(turns: Turns[str]) -> list[str]:
-    return [item for item in iter(turns.next, None)]
+    return list(iter(turns.next, None))
 
 
 def test_tenants_take_turns_then_their_clients() -> None:
