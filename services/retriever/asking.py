@@ -22,6 +22,7 @@ class Request:
     ``neighbours`` the passages before and after each hit to widen it with; ``collapse`` shows one of those that
     say nearly the same. ``wait_for`` is a generation: no earlier one is searched. ``scorer`` is one of those that
     the reranker has loaded, its default where None; ``explain`` asks it which words of each passage match.
+    ``vectors`` asks for the queries' vectors.
     """
 
     key: Key
@@ -38,6 +39,7 @@ class Request:
     wait_for: int = 0
     scorer: str | None = None
     explain: bool = False
+    vectors: bool = False
 
 
 class How(NamedTuple):
@@ -80,11 +82,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Result:
-    """One query's passages, best first; ``statistics`` are absent where the query was not embedded."""
+    """One query's passages, best first; ``statistics`` are absent where the query was not embedded.
+
+    ``vector`` is the query's, where it was asked for and there is one.
+    """
 
     hits: Sequence[Hit]
     statistics: Statistics | None = None
     how: How | None = None
+    vector: Vectors | None = None
 
 
 @dataclass(frozen=True)

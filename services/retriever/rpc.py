@@ -41,6 +41,7 @@ class RetrieverRpc(AdminRpc, StagingRpc):
             queries=self.limits.queries(request.queries),
             top_k=self.limits.top_k(request.top_k or DEFAULT_TOP_K),
             filter=filters.parse(request.filter_json, max_terms=self.limits.max_filter_terms),
+            vectors=request.vectors,
             **wished(request),
         )
         found = await self.search(asked)
@@ -125,6 +126,7 @@ def result_message(result: Result) -> pb.SearchResult:
         statistics=result.statistics,
         mode=WIRE_MODES[how.mode] if how else pb.MODE_HYBRID,
         dense_weight=how.dense_weight if how else None,
+        vector=b"" if result.vector is None else result.vector.astype("<f4").tobytes(),
     )
 
 

@@ -23,7 +23,7 @@ from services.retriever.finding import AWAY, DENSE_CHUNK, JOIN_CHUNK, Finding, p
 from services.retriever.gathering import Gathering
 from services.retriever.keeping import Found, Keeping
 from services.retriever.shaping import Shaping
-from services.retriever.stores import Key, Store, View
+from services.retriever.stores import Key, Store, Vectors, View
 from services.retriever.waiting import wait
 
 T = TypeVar("T")
@@ -102,6 +102,7 @@ class Run:
         self.depth = max(search.options.candidates, self.limit)
         self.clock = clock
         self.degraded: list[str] = []
+        self.vectors: dict[int, Vectors] = {}
 
     async def response(self) -> Response:
         """The stages, in order."""
@@ -109,6 +110,9 @@ class Run:
         if self.request.rerank and self.view.passages:
             with self.clock.stage("rerank"):
                 results = await self.reranked(results)
+        wanted = self.request.vectors and self.request.mode != "sparse"
+        if wanted and self.view.passages and "dense" not in self.degraded:
+            results = await self.with_vectors(results)
         return Response(results, self.view.generation, self.clock.ms, self.degraded)
 
     async def results(self) -> list[Result]:
@@ -127,6 +131,8 @@ class Run:
             finding.limit, finding.depth = self.limit, self.depth
             batch = await keeping.once([keys[i] for i in missing], finding)
             self.degraded = list(batch.degraded)
+            if finding.embedded is not None:
+                self.vectors = dict(zip(missing, finding.embedded.vectors, strict=True))
             results = dict(zip(missing, finding.results, strict=False))  # none where another search found them
             for i, one in zip(missing, batch.found, strict=True):
                 found[i] = one
@@ -140,6 +146,22 @@ class Run:
                     shaped = await self.search.compute(self.shaping, [found[i] for i in part])
                     results.update(zip(part, shaped, strict=True))
         return [results[i] for i in range(len(found))]
+
+    async def with_vectors(self, results: Sequence[Result]) -> list[Result]:
+        """The results with their queries' vectors; without, where the embedder is away.
+
+        What was found before was found without them: preprocess remembers those of queries for a while.
+        """
+        if missing := [i for i in range(len(results)) if i not in self.vectors]:
+            queries = [self.queries[i] for i in missing]
+            try:
+                with self.clock.stage("embed"):
+                    made = await self.search.embedder.embed(queries, self.view.fingerprint)
+            except AWAY as error:
+                log.warning("search answers without vectors", why=error.detail)
+                return list(results)
+            self.vectors.update(zip(missing, made.vectors, strict=True))
+        return [replace(result, vector=self.vectors[i]) for i, result in enumerate(results)]
 
     def asked(self) -> dict[str, object]:
         """What is found depends on, beside the query and the state of the collection.

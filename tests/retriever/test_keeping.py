@@ -102,6 +102,19 @@ async def test_the_same_again_is_exactly_the_same_and_not_searched(
         assert set(again.timings_ms) == {"cache", "fetch", "total"}
 
 
+async def test_vectors_are_asked_for_again(store: EmbeddedStore, watched: tuple[Search, Watched]) -> None:
+    search, embedder = watched
+    await fill(store)
+    first = await search(Request(KEY, [QUESTION], 3, vectors=True))
+    again = await search(Request(KEY, [QUESTION, "ferry"], 3, vectors=True))
+    assert [one.vector is not None for one in again.results] == [True, True]
+    assert (again.results[0].vector == first.results[0].vector).all()  # type: ignore[union-attr]
+    embedder.error = Unavailable("gone")
+    without = await search(Request(KEY, [QUESTION], 3, vectors=True))
+    assert without.results[0].vector is None
+    assert shown(without) == shown(first)
+
+
 async def test_it_is_kept_in_redis_as_well(
     store: EmbeddedStore, make: Make, stack: AsyncExitStack, redis_server: RedisServer
 ) -> None:

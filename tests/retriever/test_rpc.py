@@ -77,6 +77,18 @@ async def test_modes_and_filters(stub: retriever_pb2_grpc.RetrieverAsyncStub) ->
         assert any(hit.HasField("sparse_score") for hit in hits) == (mode != pb.MODE_DENSE)
 
 
+async def test_the_queries_vectors_where_they_are_asked_for(stub: retriever_pb2_grpc.RetrieverAsyncStub) -> None:
+    await fill(stub)
+    queries = ["lost message", "ferry"]
+    for mode, wanted in ((pb.MODE_HYBRID, True), (pb.MODE_DENSE, True), (pb.MODE_SPARSE, False)):
+        asked = pb.SearchRequest(queries=queries, mode=mode, vectors=True)
+        found = await call(stub.Search, asked, timeout_s=10)
+        vectors = [np.frombuffer(result.vector, dtype="<f4") for result in found.results]
+        assert [len(vector) for vector in vectors] == ([64, 64] if wanted else [0, 0])
+    plain = await call(stub.Search, pb.SearchRequest(queries=queries), timeout_s=10)
+    assert [result.vector for result in plain.results] == [b"", b""]
+
+
 async def test_a_search_as_the_caller_wishes(stub: retriever_pb2_grpc.RetrieverAsyncStub) -> None:
     await fill(stub)
     queues = request("queues", LIBRARY["queues"])
