@@ -138,7 +138,7 @@ def addresses(ports: Mapping[str, int]) -> dict[str, str]:
     return {f"{who}_{whom}_ADDRESS": f"127.0.0.1:{ports[whom]}" for who, whom in pairs}
 
 
-def wait_for_job(client: httpx.Client, job_id: str, timeout_s: float = 600.0) -> dict[str, Any]:
+def wait_for_job(client: httpx.Client, job_id: str, timeout_s: float = 240.0) -> dict[str, Any]:
     """The job once it has ended."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -146,7 +146,7 @@ def wait_for_job(client: httpx.Client, job_id: str, timeout_s: float = 600.0) ->
         if job["state"] in {"done", "failed", "cancelled"}:
             return job
         time.sleep(0.1)
-    raise TimeoutError(f"job {job_id} did not end within {timeout_s} s")
+    raise TimeoutError(f"job {job_id} did not end within {timeout_s} s: {job}")
 
 
 def put(client: httpx.Client, documents: list[dict[str, Any]], collection: str = "default") -> dict[str, Any]:
