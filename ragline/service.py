@@ -24,6 +24,7 @@ from ragline.addresses import joined
 from ragline.errors import Unavailable
 from ragline.grpc_server import GrpcServer
 from ragline.http import create_app
+from ragline.http.page import Page
 from ragline.http.ready import READY, Check, run_all
 from ragline.http.server import HttpServer
 from ragline.rates import Rates
@@ -110,12 +111,13 @@ async def serve(
     settings: Settings,
     title: str,
     on_ready: Callable[[str], None] | None = None,
+    page: Page | None = None,
 ) -> None:
     """Serve ``services`` in this process until SIGTERM or SIGINT; returns when all is closed.
 
     All routers share one REST port; each service has a gRPC server at its ``grpc_addresses``. Port 0 takes
-    a free one. ``on_ready`` gets the URL when every check has passed for the first time. Ending (cancelling
-    does the same): not ready, REST drains, then gRPC, the last service first, since the doors
+    a free one. ``on_ready`` gets the URL when every check has passed for the first time. ``page`` is what browsers
+    get at ``/``. Ending (cancelling does the same): not ready, REST drains, then gRPC, the last service first, since the doors
     in front call those behind; ``drain_s`` bounds it all; then each service stops. Raises SettingsError for
     an address that cannot be had.
     """
@@ -127,6 +129,7 @@ async def serve(
             checks=process.checks,
             max_body_mb=settings.max_body_mb,
             per_minute=limit(settings, closing),
+            page=page,
         )
         ending = closing.enter_context(signals())
         for service in services:

@@ -11,6 +11,7 @@ from ragline import log, service
 from ragline.addresses import joined
 from ragline.cli.settings import Settings
 from ragline.http import create_app
+from ragline.http.page import find
 from ragline.service import Service
 from ragline.settings import load
 from services.generator.__main__ import build as build_generator
@@ -25,7 +26,7 @@ from services.retriever.settings import Settings as RetrieverSettings
 LOOPBACK = "127.0.0.1"
 READY = """\
 Ragline is ready at {url}
-
+{page}
   ragline ingest docs/                              put documents in
   ragline ask "How is a lost message retried?"      ask them
   ragline search "lost message"                     see the passages
@@ -48,6 +49,7 @@ async def main() -> None:
         await build_reranker(reranker),
     ]
     services.append(await build_generator(generator, inside(services)))
+    page = find()
     await service.serve(
         services,
         http_host=settings.host,
@@ -60,7 +62,8 @@ async def main() -> None:
         },
         settings=settings,
         title="Ragline",
-        on_ready=lambda url: welcome(url, settings),
+        on_ready=lambda url: welcome(url, settings, with_page=page is not None),
+        page=page,
     )
 
 
@@ -70,9 +73,10 @@ def inside(services: Sequence[Service]) -> FastAPI:
     return create_app("inside", [each.router for each in services], checks=checks)
 
 
-def welcome(url: str, settings: Settings) -> None:
+def welcome(url: str, settings: Settings, *, with_page: bool) -> None:
     """Print what to try."""
-    sys.stdout.write(READY.format(url=url, data=settings.data_dir))
+    page = f"Open {url} in a browser to ask, read the sources and upload documents.\n" if with_page else ""
+    sys.stdout.write(READY.format(url=url, page=page, data=settings.data_dir))
     sys.stdout.flush()
 
 

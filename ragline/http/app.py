@@ -16,6 +16,7 @@ from ragline.http import problems
 from ragline.http.body import MB, Body, Limit
 from ragline.http.limits import PerMinute
 from ragline.http.middleware import Access, Presence
+from ragline.http.page import Page, entrance
 from ragline.http.ready import Check, probes
 from ragline.rates import Rates
 
@@ -34,6 +35,7 @@ def create_app(
     max_body_mb: int = 64,
     body_setting: str = BODY_SETTING,
     per_minute: tuple[Rates, int] | None = None,
+    page: Page | None = None,
 ) -> FastAPI:
     """``routers`` bare and under ``/v1``, with problem documents, request ids, deadlines, bounds and probes.
 
@@ -41,6 +43,7 @@ def create_app(
     ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives. A route whose
     ``openapi_extra`` has ``x-body-limit`` (``{"mb": 256, "setting": NAME}``) reads bodies of the kinds that it
     describes as they come, up to that limit. ``per_minute`` counts requests and says how many are served.
+    ``page`` is what browsers get at ``/``.
     """
     # its pages come from this process: /docs works on a machine without network
     app = FastAPIOffline(title=title, version=ragline.__version__, lifespan=lifespan)
@@ -49,7 +52,11 @@ def create_app(
         app.include_router(router)
     for router in routers:
         app.include_router(router, prefix="/v1", include_in_schema=False)
-    app.include_router(probes(title, checks))
+    app.include_router(probes(checks))
+    index = {"name": title, "version": ragline.__version__, "docs": "/docs", "openapi": "/openapi.json"}
+    app.include_router(entrance(index, page))
+    if page is not None:
+        app.include_router(page.router())
     # The last one added is the outermost.
     app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=cache(lambda: uploads(app)))
     app.add_middleware(Presence)

@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz``, ``/metrics`` and the index: whether the process lives and can serve, what it is."""
+"""``/healthz``, ``/readyz`` and ``/metrics``: whether the process lives and can serve, and what it counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-import ragline
 from ragline import metrics
 from ragline.errors import RaglineError, Unavailable
 from ragline.http.problems import problem
@@ -22,7 +21,7 @@ log = structlog.get_logger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 
-def probes(title: str, checks: Mapping[str, Check]) -> APIRouter:
+def probes(checks: Mapping[str, Check]) -> APIRouter:
     """The routes that orchestrators and people ask first."""
     router = APIRouter(tags=["process"])
 
@@ -45,11 +44,6 @@ def probes(title: str, checks: Mapping[str, Check]) -> APIRouter:
         """What this process counts, as Prometheus reads it."""
         content, media_type = await metrics.page(request.headers.get("accept", ""))
         return Response(content, headers={"content-type": media_type})
-
-    @router.get("/", include_in_schema=False)
-    async def index() -> dict[str, str]:
-        """What this is and where its description lies."""
-        return {"name": title, "version": ragline.__version__, "docs": "/docs", "openapi": "/openapi.json"}
 
     return router
 

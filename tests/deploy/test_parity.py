@@ -164,7 +164,7 @@ def test_probes_ask_the_same(dev: Cluster, name: str) -> None:
 
 def test_probes_ask_what_there_is() -> None:
     app = FastAPI()
-    app.include_router(probes("x", {}))
+    app.include_router(probes({}))
     assert {"/healthz", "/readyz"} <= app.openapi()["paths"].keys()
 
 
