@@ -77,22 +77,24 @@ class Prompts:
     def choose(self, name: str, task: Task, style: Style | Literal[""] = "", collection: str = "") -> Template:
         """The prompt for a task: the one named, else the collection's, else the settings', else the shipped one.
 
-        Those that were not asked for by name are passed over where the LLM is of another style. Raises
-        InvalidRequest for a name that there is not, or not for this.
+        The collection's and the settings' are passed over where the LLM is of another style. Raises InvalidRequest
+        for a name that there is not, or not for this.
         """
-        if name:
-            found = self.find(name)
-            if found is None or (found.task, found.style) != (task, style):
-                raise InvalidRequest(
-                    f"There is no prompt {name!r} for this; there are {self.listed(task, style)}.", field="prompt"
-                )
-            return found
+        found = self.suited(name, task, style, collection)
+        if name and found is not self.find(name):
+            raise InvalidRequest(
+                f"There is no prompt {name!r} for this; there are {self.listed(task, style)}.", field="prompt"
+            )
+        return found
+
+    def suited(self, name: str, task: Task, style: Style | Literal[""] = "", collection: str = "") -> Template:
+        """The first of those that ``choose`` looks at that suits the task and the style."""
         wished = (self.collections.get(collection, ""), self.default) if task == "answer" else ()
-        for each in (*wished, DEFAULTS[task, style]):
+        for each in (name, *wished, DEFAULTS[task, style]):
             found = self.find(each)
             if found and (found.task, found.style) == (task, style):
                 return found
-        raise SettingsError(f"There is no prompt for {task} {style}.")
+        raise SettingsError(f"There is no prompt for {task} {style}.")  # not without the shipped files
 
     def listed(self, task: Task, style: str | None = None) -> str:
         """The prompts for a task by name, for messages."""
