@@ -117,9 +117,9 @@ async def serve(
 
     All routers share one REST port; each service has a gRPC server at its ``grpc_addresses``. Port 0 takes
     a free one. ``on_ready`` gets the URL when every check has passed for the first time. ``page`` is what browsers
-    get at ``/``. Ending (cancelling does the same): not ready, REST drains, then gRPC, the last service first, since the doors
-    in front call those behind; ``drain_s`` bounds it all; then each service stops. Raises SettingsError for
-    an address that cannot be had.
+    get at ``/``. Ending (cancelling does the same): not ready, REST drains, then gRPC, the last service first,
+    since the doors in front call those behind; ``drain_s`` bounds it all; then each service stops. Raises
+    SettingsError for an address that cannot be had.
     """
     process = Process(services)
     async with AsyncExitStack() as closing:
