@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import grpc
@@ -23,7 +23,7 @@ from ragline import rates
 from ragline.addresses import joined
 from ragline.errors import Unavailable
 from ragline.grpc_server import GrpcServer
-from ragline.http import create_app
+from ragline.http import create_app, openai, origins
 from ragline.http.page import Page
 from ragline.http.ready import READY, Check, run_all
 from ragline.http.server import HttpServer
@@ -47,7 +47,8 @@ class Service:
 
     ``add_rpc`` registers its servicers and returns their full names. ``checks`` raise while a part is not
     ready. ``start`` begins background work once the doors are open; ``stop`` ends it and closes stores after
-    they have closed, also where ``start`` failed or was never called.
+    they have closed, also where ``start`` failed or was never called. ``dialects`` are routes as clients of others
+    expect them, under ``/v1`` alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Service:
     checks: Mapping[str, Check]
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]
+    dialects: APIRouter = field(default_factory=APIRouter)
 
 
 class Listening(Protocol):
@@ -131,6 +133,8 @@ async def serve(
             per_minute=limit(settings, closing),
             page=page,
         )
+        openai.speak(app, [s.dialects for s in services])
+        origins.allow(app, settings.cors_origins)
         ending = closing.enter_context(signals())
         for service in services:
             closing.push_async_callback(service.stop)

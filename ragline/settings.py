@@ -11,6 +11,8 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ragline.origins import origins
+
 SHARED_PREFIX = "RAGLINE_"
 ENV_FILE = Path(".env")
 
@@ -55,6 +57,9 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="queues of work; empty: queue.db in data_dir")
     max_body_mb: int = Field(64, ge=1, description="largest body of a REST request, in MB")
     max_requests_per_minute: int = Field(0, ge=0, description="REST requests a minute of one tenant; 0: no limit")
+    cors_origins: str = Field(
+        "", description="origins of pages that may call from browsers, separated by commas, or *; empty: none"
+    )
     rates_url: str = Field("memory://", description="where those are counted; a redis:// that all replicas share")
 
     @field_validator("data_dir", "models_dir")
@@ -62,6 +67,13 @@ class Settings(BaseSettings):
     def expand_home(cls, folder: Path) -> Path:
         """``~`` means the same here as in a shell."""
         return folder.expanduser()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def origins_alone(cls, given: str) -> str:
+        """Schemes, hosts and ports, without paths."""
+        origins(given)
+        return given
 
     @field_validator("token_bits")
     @classmethod

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
 import ragline
-from ragline.http import problems
+from ragline.http import openai, problems
 from ragline.http.body import MB, Body, Limit
 from ragline.http.limits import PerMinute
 from ragline.http.middleware import Access, Presence
@@ -100,8 +100,10 @@ def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
     schemas |= {**problem.pop("$defs", {}), "Problem": problem}
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     components["responses"] = {"Problem": {"description": "What went wrong (RFC 9457)", "content": content}}
+    openai.describe(components)
     for path in schema.get("paths", {}).values():
         for operation in path.values():
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
+            failed = "Fault" if openai.ERRORS in operation else "Problem"
+            operation["responses"]["default"] = {"$ref": f"#/components/responses/{failed}"}
     return schema

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ragline.addresses import joined, listening
+from ragline.http.websocket import MAX_MESSAGE, PING_S, Draining
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bound
 
@@ -26,7 +27,11 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             http="httptools",
-            ws="none",
+            ws=Draining,
+            ws_max_size=MAX_MESSAGE,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # small messages: it would cost memory for each connection
             lifespan="on",
             log_config=None,
             access_log=False,

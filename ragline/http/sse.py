@@ -57,16 +57,31 @@ class EventStream(EventSourceResponse):
         """The events as they are written; a failure is the last of them."""
         event = self.first
         while event is not None:
-            yield frame(*event)
+            yield self.frame(*event)
             try:
                 event = await following(self.events)
             except RaglineError as error:
-                event = None
-                yield failure(error)
+                yield self.failure(error)
+                return
             except Exception:  # the outermost boundary: the status is sent, so the failure is told as an event
                 log.exception("crashed")
-                event = None
-                yield failure(Internal())
+                yield self.failure(Internal())
+                return
+        if last := self.end():
+            yield last
+
+    def frame(self, name: str, data: Mapping[str, Any]) -> ServerSentEvent:
+        """One event."""
+        return ServerSentEvent(event=name, data=orjson.dumps(data).decode(), sep="\n")
+
+    def failure(self, error: RaglineError) -> ServerSentEvent:
+        """The event that ends a stream which failed."""
+        problem = error.problem(context.request_id())
+        return ServerSentEvent(event="error", data=encoded(problem).decode(), sep="\n")
+
+    def end(self) -> ServerSentEvent | None:
+        """What follows the last event of a stream that did not fail."""
+        return None
 
 
 async def following(events: AsyncIterator[Event]) -> Event | None:
@@ -78,16 +93,6 @@ async def following(events: AsyncIterator[Event]) -> Event | None:
             return await anext(events, None)
     except TimeoutError:
         raise TimedOut("The deadline of this request passed; allow it more time.") from None
-
-
-def frame(name: str, data: Mapping[str, Any]) -> ServerSentEvent:
-    """One event."""
-    return ServerSentEvent(event=name, data=orjson.dumps(data).decode(), sep="\n")
-
-
-def failure(error: RaglineError) -> ServerSentEvent:
-    """The event that ends a stream which failed."""
-    return ServerSentEvent(event="error", data=encoded(error.problem(context.request_id())).decode(), sep="\n")
 
 
 def heartbeat() -> ServerSentEvent:
