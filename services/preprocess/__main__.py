@@ -23,7 +23,7 @@ from ragline.models import ModelStore
 from ragline.service import Service
 from ragline.token_vectors import Layout
 from ragline.v1 import preprocess_pb2, preprocess_pb2_grpc
-from services.preprocess import api, api_collections, api_embed, job_stores
+from services.preprocess import api, api_collections, api_embed, api_openai, job_stores
 from services.preprocess.blobs import Blobs
 from services.preprocess.bodies import BodyLimits
 from services.preprocess.cut import CutOptions
@@ -99,6 +99,7 @@ async def build(settings: Settings) -> Service:
         checks=checks(opened.parts, worker),
         start=start,
         stop=stop,
+        dialects=api_openai.router(loaded, limits) if serves else APIRouter(),
     )
 
 

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from ragline.http import StrictBody
+from services.reranker.api_documents import DIALECT, NATIVE, DocumentsBody, OrderBody, kind, order
 from services.reranker.rerank import Ranking, Reranker, Score
 from services.reranker.scorers import Candidate
 
@@ -83,19 +84,30 @@ class RankingBody(BaseModel):
     )
 
 
+Body = Annotated[
+    Annotated[RerankBody, Tag(NATIVE)] | Annotated[DocumentsBody, Tag(DIALECT)], Discriminator(kind)
+]
+
+
 def router(reranker: Reranker) -> APIRouter:
     """The routes of the reranker."""
     routes = APIRouter(tags=["reranker"])
 
     @routes.post("/rerank", response_model_exclude_none=True, summary="Order passages by a query")
-    async def rerank(body: RerankBody) -> RankingBody:
+    async def rerank(body: Body) -> RankingBody | OrderBody:
         """Score each passage for the query and return them best first.
 
         ``score`` is calibrated: a chance from 0 to 1 that means about the same for every query and scorer, so a
         threshold on it (``min_score``) outlives a change of the scorer. ``raw`` means something beside others of
         the same query and scorer only. Where no scorer answered there are no scores to go by: ``scorer`` is empty,
         the order is the one given, and nothing is left out.
+
+        With `documents` in place of `passages` it is asked and answered as clients of Cohere and Jina do it.
         """
+        if isinstance(body, DocumentsBody):
+            candidates = [Candidate(text) for text in body.texts]
+            found = await reranker.rerank(body.query, candidates, top_n=body.most, scorer=body.scorer)
+            return order(body, found)
         ranking = await reranker.rerank(
             body.query,
             [Candidate(text) for text in body.passages],
