@@ -48,6 +48,7 @@ class Question:
     ``unsupported`` says what becomes of sentences that no passage supports. ``schema_json`` is a JSON schema that
     the answer is to follow. ``session_id`` names the conversation it belongs to; ``turns`` are what was said
     before, oldest first. ``expand`` other wordings are searched for as well.
+    ``instructions`` are the caller's own, for prompts that have a place for them.
     """
 
     tenant: str
@@ -67,6 +68,7 @@ class Question:
     session_id: str = ""
     turns: tuple[Turn, ...] = ()
     expand: int = 0
+    instructions: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,16 @@ class Finding:
     action: Literal["flag", "mask", "refuse"]
     detail: str
     count: int = 1
+
+
+@dataclass(frozen=True)
+class Anew:
+    """The LLM broke off, for ``reason``: what was said so far is void, and the answer begins anew.
+
+    Who has passed it on already must fail; who waits for the whole answer need not know.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from ragline import settings
+from services.generator.profiles import Profile
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
+
+
+class NamedLLM(BaseModel):
+    """One of ``llms``: what kind it is, and its options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    llm: Annotated[str, Field(min_length=1)]
+    options: dict[str, Any] = {}
 
 
 class Settings(settings.Settings):
@@ -28,12 +40,23 @@ class Settings(settings.Settings):
     llm: str = Field(
         "extractive",
         min_length=1,
-        description="what writes answers: extractive, llamacpp, openai, or a module:Class of your own",
+        description="what writes answers: extractive, llamacpp, openai, a module:Class, or a name of llms",
     )
     llm_options: dict[str, Any] = Field(default={}, description="options of the LLM, as JSON")
     llm_api_key: SecretStr | None = Field(None, description="key for the LLM's server, where it wants one")
     llm_api_key_file: Path | None = Field(None, description="file that holds the key instead")
-    llm_timeout_s: float = Field(120.0, gt=0, description="longest that the LLM may take for one text")
+    llm_timeout_s: float = Field(
+        120.0, gt=0, description="longest that the LLM and those that stand in for it may take for one text"
+    )
+    llms: dict[Annotated[str, Field(pattern=NAME)], NamedLLM] = Field(
+        default={}, description='more LLMs by name, as JSON: {"small": {"llm": "llamacpp", "options": {}}}'
+    )
+    llm_fallbacks: list[str] = Field(
+        default=[], description="names of llms that stand in, in this order, for one that fails, as JSON"
+    )
+    metric_tenants: int = Field(
+        100, ge=0, description="tenants whose tokens and cost are counted by name; the rest together"
+    )
 
     rerank_pool: int = Field(50, ge=1, le=1000, description="passages that are retrieved to be reranked")
     evidence_sentences: int = Field(
@@ -59,10 +82,36 @@ class Settings(settings.Settings):
         256, ge=1, description="most answers and summaries in the making; one more is refused"
     )
 
+    profiles: dict[str, Profile] = Field(
+        default={},
+        description="ways of answering that OpenAI's clients may name as COLLECTION:PROFILE, as JSON: "
+        "name -> prompt, top_k, mode, llm, scorer, max_tokens, unsupported",
+    )
+    max_chats: int = Field(256, ge=1, description="WebSocket connections at once; one more is refused")
+    max_chat_questions: int = Field(4, ge=1, description="questions of one connection that are answered at once")
+    max_chat_message_kb: int = Field(256, ge=1, le=1024, description="longest message of a WebSocket, in KB")
+    max_chat_messages_per_minute: int = Field(
+        240, ge=1, description="messages of one connection in a minute; one more is refused"
+    )
+
     retrieve_timeout_s: float = Field(10.0, gt=0, description="longest wait for the retriever")
     rerank_timeout_s: float = Field(10.0, gt=0, description="longest wait for the reranker, then go on without")
     cache_url: str = Field("memory://?max_mb=64", description="cache of answers; empty: none")
     cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
+
+    records_url: str | None = Field(
+        None, description="where what led to answers is kept for feedback; empty: nowhere; none: records.db in data_dir"
+    )
+    records_ttl_s: float = Field(7 * 86_400.0, gt=0, description="seconds that an answer can be given feedback on")
+    records_waiting_mb: int = Field(
+        16, ge=1, description="records of answers that wait to be written; above it the oldest are dropped"
+    )
+    feedback_ttl_s: float = Field(365 * 86_400.0, gt=0, description="seconds that feedback is kept")
+    max_feedback: int = Field(20, ge=1, description="most pieces of feedback on one answer")
+    admin_token: SecretStr | None = Field(
+        None, description="what reading feedback wants as a bearer token; none: only this machine may read it"
+    )
+    admin_token_file: Path | None = Field(None, description="file that holds the token instead")
 
     batch_url: str = Field(
         "", description="where batches are kept (fsspec URL), the same for all; empty: batches in data_dir"

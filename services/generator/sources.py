@@ -104,6 +104,20 @@ class Sources:
         entries = sorted(response.scores, key=lambda entry: entry.index)
         return Scores(entries, order, response.scorer, tuple(response.degraded))
 
+    async def collections(self, tenant: str) -> Sequence[retriever_pb2.CollectionState]:
+        """What collections there are, by name."""
+        request = retriever_pb2.DescribeRequest(tenant=tenant)
+        described = await call(self.retriever.Describe, request, timeout_s=self.timeouts.retrieve_s)
+        return described.collections
+
+    async def scorer(self) -> str:
+        """The scorer that the reranker asks by default; empty where there is no reranker."""
+        if self.reranker is None:
+            return ""
+        request = reranker_pb2.RerankRequest(query="?")
+        response = await call(self.reranker.Rerank, request, timeout_s=self.timeouts.rerank_s)
+        return response.scorer
+
     async def document(self, tenant: str, collection: str, document_id: str) -> retriever_pb2.Document:
         """A document with its source text; raises NotFound."""
         request = retriever_pb2.GetDocumentRequest(tenant=tenant, collection=collection, document_id=document_id)
