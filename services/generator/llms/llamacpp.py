@@ -50,7 +50,7 @@ def load(
     """
     file = weights(parts.model(model))
     count = threads or max(1, parts.threads // 2)
-    server = start(file, context * slots, slots, count)
+    server = start(parameters(file, context * slots, slots, count))
     name = file.parent.name if model == str(file) else Path(model).name
     return LlamaCpp(server, name, style, context, Slots(slots, max_waiting, name), parts.timeout_s)
 
@@ -63,8 +63,8 @@ def weights(place: Path) -> Path:
     return files[0]
 
 
-def start(file: Path, context: int, slots: int, threads: int) -> Any:
-    """The engine. It opens a port on loopback as soon as it is made; a key that nobody knows shuts it."""
+def parameters(file: Path, context: int, slots: int, threads: int) -> Any:
+    """What the engine is started with. The memory for ``context`` tokens is taken at the start, and no more later."""
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_ctx = context
@@ -77,10 +77,15 @@ def start(file: Path, context: int, slots: int, threads: int) -> Any:
     params.api_keys = [secrets.token_hex()]
     params.ui = params.endpoint_slots = False
     params.verbosity = -1
+    return params
+
+
+def start(params: Any) -> Any:
+    """The engine. It opens a port on loopback as soon as it is made; a key that nobody knows shuts it."""
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        raise SettingsError(f"llama.cpp cannot load {file}: {error}") from error
+        raise SettingsError(f"llama.cpp cannot load {params.model.path}: {error}") from error
     # Its loop starts in a thread of its own, and waits for ever if it is told to end before it began: one token
     # shows that it runs.
     server.handle_completions({"prompt": "A", "max_tokens": 1})
@@ -99,16 +104,19 @@ class LlamaCpp:
         self.timeout_s = timeout_s
         self.threads = ThreadPoolExecutor(slots.count, thread_name_prefix="llamacpp")
         self.running: set[Request] = set()
+        self.closing = False
 
     async def generate(
         self, prompt: Prompt, *, max_tokens: int, temperature: float
     ) -> AsyncGenerator[Piece, None]:
         """The text as it is written; see ``LLM.generate``. A copied sentence is given whole once it is clear."""
-        if self.server is None:
-            raise Unavailable(f"{self.name} is closed.")
+        await self.check()
         copying = Copying(prompt) if self.style == "extract" and prompt.task == "answer" else None
         body = request_body(prompt, max_tokens, temperature, one_line=copying is not None)
         await self.slots.take()
+        if self.closing:  # meanwhile; who waits behind this one is told the same
+            self.slots.give_back()
+            await self.check()
         request = Request(self.server, body)
         self.running.add(request)
         done = asyncio.get_running_loop().run_in_executor(self.threads, request.run)
@@ -131,11 +139,12 @@ class LlamaCpp:
 
     async def check(self) -> None:
         """Raise Unavailable once it is closed."""
-        if self.server is None:
+        if self.closing:
             raise Unavailable(f"{self.name} is closed.")
 
     async def close(self) -> None:
-        """Stop what runs, wait for its threads and free the model."""
+        """Stop what runs and what waits, wait for its threads and free the model."""
+        self.closing = True
         for request in self.running:
             request.stopped.set()
         await asyncio.to_thread(self.threads.shutdown)

@@ -57,18 +57,6 @@ async def test_several_at_once_say_what_each_says_alone(smol: LlamaCpp, story: P
     assert [each[:10] for each in together] == [each[:10] for each in alone]
 
 
-async def test_closing_frees_the_slot(smol: LlamaCpp, story: Prompt) -> None:
-    pieces = smol.generate(story, max_tokens=900, temperature=0)
-    await anext(pieces)
-    (request,) = smol.running
-    await pieces.aclose()
-    assert request.stopped.is_set()
-    while await request.chunks.get() is not None:  # the thread's last word
-        pass
-    assert await text(smol, story, 4)
-    assert request.written < 100
-
-
 async def test_one_too_many_is_refused(smol: LlamaCpp, story: Prompt) -> None:
     running = [smol.generate(story, max_tokens=900, temperature=0) for _ in range(2)]
     for pieces in running:
@@ -102,6 +90,25 @@ async def test_its_port_is_shut(smol: LlamaCpp) -> None:
     async with httpx.AsyncClient(base_url=url) as client:
         for path in ("/v1/chat/completions", "/completion", "/tokenize"):
             assert (await client.post(path, json={})).status_code == 401
+
+
+async def test_closing_it_ends_what_runs_and_what_waits(parts: Parts, story: Prompt) -> None:
+    llm = llamacpp.load(parts, slots=1, context=512)
+    running = llm.generate(story, max_tokens=400, temperature=0)
+    await anext(running)
+    waiting = [asyncio.create_task(text(llm, story)) for _ in range(3)]
+    while llm.slots.waiting < len(waiting):  # noqa: ASYNC110 - a few turns of the loop
+        await asyncio.sleep(0)
+    await llm.close()
+    for task in waiting:
+        with pytest.raises(Unavailable, match="closed"):
+            await task
+    await running.aclose()
+
+
+async def test_says_that_the_end_was_cut_off(smol: LlamaCpp, story: Prompt) -> None:
+    async with aclosing(smol.generate(story, max_tokens=3, temperature=0)) as pieces:
+        assert [piece.finish for piece in [piece async for piece in pieces]][-1] == "length"
 
 
 async def test_closed_is_unavailable(parts: Parts, story: Prompt) -> None:
