@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from ragline.errors import Forbidden, InvalidRequest, Unauthenticated
+from ragline.errors import InvalidRequest
 from ragline.http import StrictBody
+from ragline.http.admin import AdminDoor
 from services.reranker.showing import record
 from services.reranker.swap import Order, Swaps
 
 PATH = "/admin/reranker"
-PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-LOCAL_NAMES = ("localhost", "ip6-localhost")
 EXAMPLE: dict[str, Any] = {
     "scorer": "cross_encoder",
     "options": {"model": "models/ms-marco-MiniLM-L6-v2"},
@@ -129,54 +124,10 @@ class StateBody(BaseModel):
     settings: list[str]
 
 
-class Door:
-    """Lets in who may swap: with a token whoever has it, without one only this machine."""
-
-    def __init__(self, token: SecretStr | None) -> None:
-        self.token = token
-
-    async def __call__(self, request: Request) -> None:
-        """Raise Unauthenticated or Forbidden for anybody else."""
-        if self.token is None:
-            if not is_local(request.client.host if request.client else "", request.headers):
-                raise Forbidden(
-                    "Scorers are swapped from this machine only; set RERANKER_ADMIN_TOKEN to do it from elsewhere."
-                )
-            return
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        wanted = self.token.get_secret_value().encode()
-        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), wanted):
-            raise Unauthenticated("Send the token of RERANKER_ADMIN_TOKEN as Authorization: Bearer.")
-
-
-def is_local(client: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request was made on this machine, and not by a proxy or a web page for someone else.
-
-    What a proxy says of where a request comes from is not trusted: that it says anything is reason enough.
-    A page of another site may send requests from a browser here; these carry its Origin, or a Host that is no
-    name of this machine.
-    """
-    if not loopback(client) or any(name in headers for name in PASSED_ON):
-        return False
-    hosts = [urlsplit(f"//{headers.get('host', '')}").hostname or ""]
-    if "origin" in headers:
-        hosts.append(urlsplit(headers["origin"]).hostname or "")
-    return all(host in LOCAL_NAMES or loopback(host) for host in hosts)
-
-
-def loopback(address: str) -> bool:
-    """Whether this is an address of the machine itself."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return (mapped or parsed).is_loopback
-
-
 def router(swaps: Swaps, token: SecretStr | None) -> APIRouter:
     """The routes under /admin/reranker."""
-    routes = APIRouter(prefix=PATH, tags=["admin"], dependencies=[Depends(Door(token))])
+    door = AdminDoor(token, "RERANKER_ADMIN_TOKEN", "Scorers are swapped")
+    routes = APIRouter(prefix=PATH, tags=["admin"], dependencies=[Depends(door)])
 
     @routes.get("", summary="What is loaded and serves")
     async def state() -> StateBody:
