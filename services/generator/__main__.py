@@ -20,11 +20,13 @@ from ragline.settings import SettingsError
 from services.generator import api, asking, rpc
 from services.generator.answer import Answerer, Choices
 from services.generator.batches.opening import Opened, open_batches
+from services.generator.feedback.opening import open_records
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Parts
 from services.generator.room import Room
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
+from services.generator.steps import Steps
 from services.generator.summarize import Limits, Summarizer
 
 LLMS = "services.generator.llms"
@@ -64,7 +66,8 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         retriever, reranker or None, Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s)
     )
     answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"))
-    answerer = Answerer(sources, llm, fallback, answers, choices(settings))
+    kept = open_records(settings, None)
+    answerer = Answerer(sources, llm, fallback, answers, choices(settings), Steps(records=kept.records))
     summarizer = Summarizer(
         sources,
         llm,
@@ -78,11 +81,12 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
 
     async def stop() -> None:
         await opened.stop()
+        await kept.stop()
         await outside.close()
 
     made = Service(
         name="generator",
-        router=together(routes, opened.router),
+        router=together(routes, kept.router, opened.router),
         add_rpc=rpc.add(answerer, limits),
         checks={"llm": llm.check, "retriever": sources.check},
         start=opened.start,

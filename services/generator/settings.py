@@ -100,7 +100,7 @@ class Settings(settings.Settings):
     cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
 
     records_url: str | None = Field(
-        None, description="where what led to answers is kept for feedback; empty: nowhere; none: records.db in data_dir"
+        None, description="where what led to answers is kept; empty: nowhere; unset: records.db in data_dir"
     )
     records_ttl_s: float = Field(7 * 86_400.0, gt=0, description="seconds that an answer can be given feedback on")
     records_waiting_mb: int = Field(
