@@ -13,6 +13,7 @@ from ragline.errors import InvalidRequest, TooLarge
 from services.generator.events import Policy, Question, Turn
 
 COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MAX_TEMPERATURE = 2.0
 MAX_NAME_CHARS = 100
 
@@ -54,8 +55,12 @@ def question(given: Question, limits: Limits) -> Question:
     )
     if not 0 <= given.temperature <= MAX_TEMPERATURE:  # also false for nan
         raise InvalidRequest("temperature must be from 0 to 2.", field="temperature")
-    for field in ("scorer", "llm", "prompt", "session_id"):
+    for field in ("scorer", "llm", "prompt"):
         name(field, getattr(given, field))
+    if given.session_id and given.turns:
+        raise InvalidRequest("send session_id or turns, not both: a session has its turns.", field="turns")
+    if given.session_id:
+        session(given.session_id)
     if len(given.schema_json) > limits.schema_chars:
         raise TooLarge(f"schema is over the {limits.schema_chars} of GENERATOR_MAX_SCHEMA_CHARS.", field="schema")
     if not 0 <= given.expand <= limits.expand:
@@ -77,6 +82,15 @@ def name(field: str, given: str) -> None:
     """Raise InvalidRequest for what cannot be a name; who is asked for it knows which there are."""
     if len(given) > MAX_NAME_CHARS:
         raise InvalidRequest(f"{field} is longer than {MAX_NAME_CHARS} characters.", field=field)
+
+
+def session(given: str) -> str:
+    """A session's id, if it can be one."""
+    if not SESSION.fullmatch(given):
+        raise InvalidRequest(
+            "session_id must be 1 to 100 letters, digits, dashes and underscores.", field="session_id"
+        )
+    return given
 
 
 def turns(given: tuple[Turn, ...], limits: Limits) -> tuple[Turn, ...]:

@@ -66,12 +66,40 @@ class Settings(settings.Settings):
     abstain_below: float = Field(
         0.2, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
     )
+    unsupported: Literal["drop", "flag"] = Field(
+        "drop", description="sentences that no passage supports: drop; flag: they stay, and the answer lists them"
+    )
+
+    guards: dict[str, dict[str, Any]] = Field(
+        default={"injection": {"policy": "flag"}, "secrets": {"policy": "mask"}},
+        description="guards by name, each with a policy (flag, mask, refuse) and its options, as JSON; {}: none",
+    )
 
     max_query_chars: int = Field(4096, ge=1, description="longest query, in characters")
     max_filter_chars: int = Field(16_384, ge=2, description="longest filter, in characters of JSON")
     max_schema_chars: int = Field(16_384, ge=2, description="longest JSON schema for an answer, in characters")
     max_expand: int = Field(4, ge=0, le=16, description="most other wordings of a question to search for")
     max_turns: int = Field(10, ge=1, description="turns of a conversation that are looked at, the latest ones")
+    sessions_url: str = Field(
+        "", description="where conversations are kept, the same for all; empty: sessions.db in data_dir"
+    )
+    session_ttl_s: float = Field(
+        7 * 86_400.0, gt=0, description="seconds that a conversation is kept, from its last question"
+    )
+    session_turns: int = Field(100, ge=1, description="turns of a conversation that are kept, the latest ones")
+    rewrite: Literal["auto", "llm", "rules", "off"] = Field(
+        "auto",
+        description="what makes follow-ups stand alone: the LLM, rules, or nothing; auto: an LLM that can, or rules",
+    )
+    rewrite_llm: str = Field(
+        "", description="who rewrites follow-ups and words questions: a name of llms; empty: who answers"
+    )
+    rewrite_timeout_s: float = Field(
+        5.0, gt=0, description="longest that an LLM may take to rewrite or to word a question; then rules do"
+    )
+    expand_by: Literal["auto", "llm", "rules"] = Field(
+        "auto", description="what words a question in other ways (expand); auto: an LLM that can, else rules"
+    )
     max_turn_chars: int = Field(16_384, ge=1, description="longest turn of a conversation, in characters")
     max_top_k: int = Field(100, ge=1, le=1000, description="most passages that an answer may be made from")
     max_answer_tokens: int = Field(1024, ge=1, description="largest max_tokens that a request may ask for")

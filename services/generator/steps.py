@@ -28,12 +28,12 @@ class Guards(Protocol):
 class Conversation(Protocol):
     """Knows what was said before."""
 
-    async def begin(self, question: Question) -> Question:
-        """The question with the turns before it, and with a query that stands alone."""
+    async def begin(self, question: Question) -> tuple[Question, tuple[str, ...]]:
+        """The question with the turns before it and a query that stands alone; and what was away."""
         ...
 
-    async def end(self, question: Question, done: Done) -> None:
-        """Remember the question, as it was asked, and its answer."""
+    async def end(self, question: Question, done: Done) -> tuple[str, ...]:
+        """Remember the question, as it was asked, and its answer; returns what was away."""
         ...
 
 
