@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragline.v1.passage_pb2 import Passage
-from services.generator.citations import shown
+from services.generator.markers import shown
 
 NAMED = 3
 TITLE_CHARS = 80

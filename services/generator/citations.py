@@ -6,7 +6,6 @@ neighbouring ones, that hold most of its words, each of its numbers and names, a
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from itertools import pairwise
 
 from ragline.v1.passage_pb2 import Passage
 from services.generator.evidence import PLAIN, WORD, Sentence, fold, span, words
+from services.generator.markers import unmarked
+
+__all__ = ["Citation", "Citer", "Needs", "Source", "Support", "number", "unmarked"]
 
 # A claim needs this share of its words in the quote; tuned so that a paraphrase passes and an invention does not.
 LEAST_SUPPORT = 0.7
@@ -23,10 +25,6 @@ _NUMBERS = words("zero one two three four five six seven eight nine ten eleven t
 _DIGITS = {word: str(value) for value, word in enumerate(_NUMBERS)}
 _NEGATIONS = frozenset(words("no not never none nor neither nobody nothing without cannot"))
 _ENDINGS = ("ing", "ed", "er", "ly", "es", "e")
-_MARKER = re.compile(r"\s*[\[\u3010\uff3b]\s*\^?\d+(?:\s*[,;\u2013-]\s*\^?\d+)*\s*[\]\u3011\uff3d]")
-_SOURCE_MARKER = re.compile(r"\[(\s*\d+\s*)\]")
-_NUMBERING = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,3}[.)]\s+)")
-_LABEL = re.compile(r"^(?:answer|sentence(?: \d+)?)\s*:\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,20 @@ class Citer:
         self.sources = windows(passages, found)
         self.citations: list[Citation] = []
 
-    def support(self, claim: str) -> Support | None:
-        """The best support for the claim; None if there is none. One sentence is preferred to two."""
-        needs = Needs(claim)
+    def support(self, claim: str, needs: Needs | None = None) -> Support | None:
+        """The best support for the claim by its words; None if there is none. One sentence is preferred to two."""
+        needs = needs or Needs(claim)
         best: Support | None = None
         for source in self.sources:
             score = source.holds(needs)
             if score >= LEAST_SUPPORT and (best is None or score > best.score):
                 best = Support(source.passage, source.start, source.end, score)
         return best
+
+    def source(self, support: Support) -> Source:
+        """The piece of a passage that supports."""
+        wanted = support.passage, support.start, support.end
+        return next(each for each in self.sources if (each.passage, each.start, each.end) == wanted)
 
     def cite(self, support: Support) -> tuple[Citation, bool] | None:
         """The citation of a support, and whether it is new; None where the source has no such span."""
@@ -100,6 +103,8 @@ class Needs:
     def __init__(self, claim: str) -> None:
         found = [match.group() for match in WORD.finditer(claim)]
         folded = [number(fold(word)) for word in found]
+        self.ordered = folded
+        self.written = dict(zip(reversed(folded), reversed(found), strict=True))
         self.words = {word for word in folded if word not in PLAIN and word not in _NEGATIONS}
         self.numbers = {word for word in folded if any(letter.isdigit() for letter in word)}
         named = (fold(word) for word in found[1:] if word[0].isupper())
@@ -123,15 +128,27 @@ class Source:
 
         Words of the heading count too, since it says what a passage is about, but not for more than half.
         """
-        if not needs.words or not needs.numbers <= self.words or not needs.names <= self.words | self.heading:
+        if not needs.words or not self.certain(needs):
             return 0.0
-        held = {word for word in needs.words if word in self.words or stem(word) in self.stems}
+        held = self.held(needs)
         known = held | (needs.words & self.heading)
         if needs.first and needs.first not in known:
             return 0.0
         if 2 * len(held) < len(needs.words) or self.negates(held) != needs.negated:
             return 0.0
         return len(known) / len(needs.words)
+
+    def certain(self, needs: Needs) -> bool:
+        """Whether every number and name of the claim is here, which nothing else can stand in for."""
+        return needs.numbers <= self.words and needs.names <= self.words | self.heading
+
+    def held(self, needs: Needs) -> set[str]:
+        """The claim's words that are here, in whatever form."""
+        return {word for word in needs.words if word in self.words or stem(word) in self.stems}
+
+    def known(self, needs: Needs) -> set[str]:
+        """Those that are here or in the heading."""
+        return self.held(needs) | (needs.words & self.heading)
 
     def negates(self, held: set[str]) -> bool:
         """Whether a negation stands between the first and the last of the words, or right before the first."""
@@ -179,16 +196,3 @@ def stem(word: str) -> str:
             bare = word.removesuffix(ending)
             return bare[:-1] if bare[-1] == bare[-2] else bare
     return word
-
-
-def unmarked(claim: str) -> str:
-    """A claim without the markers, numbering and labels that an LLM put there itself, on one line."""
-    before, text = "", claim
-    while before != text:
-        before, text = text, _MARKER.sub("", text)
-    return " ".join(_LABEL.sub("", _NUMBERING.sub("", text.strip())).split())
-
-
-def shown(source: str) -> str:
-    """Source text as it stands in an answer: on one line, and no bracketed number can be taken for a marker."""
-    return _SOURCE_MARKER.sub(r"[ \1 ]", " ".join(source.split()))
