@@ -3,41 +3,68 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
 
 from ragline.v1.passage_pb2 import Passage
-from services.generator.citations import Citation, Citer, shown, unmarked
+from services.generator.attribution import Attribution, Verdict
+from services.generator.citations import Citation, Citer
 from services.generator.claims import Claims
 from services.generator.clock import Clock
-from services.generator.events import Cited, Finding, Question, Token
+from services.generator.events import Cited, Finding, Policy, Question, Token, Unsupported
 from services.generator.evidence import Sentence
+from services.generator.judging import Judge
 from services.generator.llms import LLM, Finish, Usage
+from services.generator.markers import shown, unmarked
 from services.generator.prompt import NO_ANSWER, Prompt, Style
 
 # A sentence as it may be said, empty where it may not, and what was found in it.
 Guard = Callable[[str], tuple[str, tuple[Finding, ...]]]
 
+Fate = Literal["said", "flagged", "dropped", "repeated", "guarded"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim, as a guard lets it be told, with its verdict and what became of it."""
+
+    text: str
+    verdict: Verdict
+    fate: Fate
+    marker: str = ""
+
 
 class Checker:
-    """One answer in the making: what was said, with which citations, and what was dropped.
+    """One answer in the making: what was said, with which citations, and what was dropped or flagged.
 
-    A claim is held back until it is complete and checked, so nothing is ever shown and then withdrawn.
+    A claim is held back until it is complete and checked, so nothing is ever shown and then withdrawn. A ``judge``
+    decides where words alone do not.
     """
 
     def __init__(
-        self, passages: Sequence[Passage], found: Sequence[Sentence], clock: Clock, guard: Guard | None = None
+        self,
+        passages: Sequence[Passage],
+        found: Sequence[Sentence],
+        clock: Clock,
+        guard: Guard | None = None,
+        judge: Judge | None = None,
+        unsupported: Policy = "drop",
     ) -> None:
         self.passages = passages
         self.clock = clock
         self.guard = guard
+        self.judge = judge
+        self.policy = unsupported
         with clock.stage("cite"):
             self.citer = Citer(passages, found)
+        self.attribution = Attribution(self.citer, judge)
         self.answer = ""
         self.said = False
         self.declined = False
-        self.dropped: list[str] = []
-        self.degraded: tuple[str, ...] = ()
+        self.claims: list[Checked] = []
+        self.unsupported: list[Unsupported] = []
         self.findings: list[Finding] = []
         self.usage = Usage()
         self.finish: Finish = "stop"
@@ -48,8 +75,21 @@ class Checker:
         """The citations so far, by marker."""
         return self.citer.citations
 
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What was to check and was away."""
+        return ("rerank",) if self.judge and self.judge.away else ()
+
+    @property
+    def dropped(self) -> list[str]:
+        """What no passage supports and was left out."""
+        return [each.text for each in self.claims if each.fate == "dropped"]
+
     async def check(self, llm: LLM, ask: Prompt, question: Question) -> AsyncGenerator[Token | Cited, None]:
-        """What the LLM says and the passages support: each claim, its marker, and a new citation."""
+        """What the LLM says and the passages support: each claim, its marker, and a new citation.
+
+        Where the LLM was cut short, the sentence that it did not finish is left out.
+        """
         claims = Claims()
         self.model = llm.name
         self.finish = "stop"
@@ -61,41 +101,68 @@ class Checker:
                 if piece.usage:
                     self.usage += piece.usage
                 self.finish = piece.finish or self.finish
-                for event in self.passed(claims.feed(piece.text), llm.style):
+                for event in await self.passed(claims.feed(piece.text), llm.style):
                     yield event
                 began = time.perf_counter()
         self.clock.add("generate", time.perf_counter() - began)
-        for event in self.passed(claims.finish(), llm.style):
+        for event in await self.passed(claims.finish(cut=self.finish == "length"), llm.style):
             yield event
 
-    def passed(self, claims: Iterator[str], style: Style) -> list[Token | Cited]:
-        """The events of the claims that a passage supports; the others are noted as dropped."""
+    async def passed(self, claims: Iterable[str], style: Style) -> list[Token | Cited]:
+        """The events of the claims that a passage supports, and of the others where these are to be flagged."""
+        texts = [unmarked(claim) for claim in claims]
+        if not texts:
+            return []
         with self.clock.stage("cite"):
-            return [event for claim in claims for event in self.claim(claim, style)]
+            verdicts = await self.attribution.check(texts)
+            return [event for verdict in verdicts for event in self.claim(verdict, style)]
 
-    def claim(self, raw: str, style: Style) -> list[Token | Cited]:
+    def claim(self, verdict: Verdict, style: Style) -> list[Token | Cited]:
         """One claim: its text and marker, or nothing. Where the LLM only picks, the source speaks itself."""
-        claim = unmarked(raw)
-        if NO_ANSWER in claim:
+        if NO_ANSWER in verdict.claim:
             self.declined = True
-        support = self.citer.support(claim)
+        support = verdict.support
         cited = support and self.citer.cite(support)
         if not support or not cited:
-            if claim:
-                self.dropped.append(claim)
-            return []
+            return self.doubted(verdict)
         citation, new = cited
         if not new and style == "extract":
+            self.claims.append(Checked(verdict.claim, verdict, "repeated", citation.marker))
             return []
         passage = self.passages[support.passage]
-        text = shown(passage.text[support.start : support.end]) if style == "extract" else claim
-        if self.guard:
-            text, findings = self.guard(text)
-            self.findings.extend(findings)
-            if not text:
-                return []
+        text = shown(passage.text[support.start : support.end]) if style == "extract" else verdict.claim
+        text = self.guarded(text, verdict)
+        if not text:
+            return []
+        self.claims.append(Checked(text, verdict, "said", citation.marker))
         token = Token(self.say(f"{text} {citation.marker}"))
         return [token, Cited(citation)] if new else [token]
+
+    def doubted(self, verdict: Verdict) -> list[Token | Cited]:
+        """A claim that nothing supports: left out, or said and noted with the reason."""
+        told, findings = self.guard(verdict.claim) if self.guard else (verdict.claim, ())
+        flag = self.policy == "flag" and told and NO_ANSWER not in told
+        if not flag:
+            if told:
+                self.claims.append(Checked(told, verdict, "dropped"))
+            return []
+        self.findings.extend(findings)
+        # A reason names words of the claim, among them perhaps the very ones that a guard took out.
+        reason = "no passage says this" if findings or not verdict.reason else verdict.reason
+        self.claims.append(Checked(told, verdict, "flagged"))
+        token = Token(self.say(told))
+        self.unsupported.append(Unsupported(len(self.answer) - len(told), len(self.answer), reason))
+        return [token]
+
+    def guarded(self, text: str, verdict: Verdict) -> str:
+        """The text as the guards let it be said; empty, and noted, where they do not."""
+        if not self.guard:
+            return text
+        told, findings = self.guard(text)
+        self.findings.extend(findings)
+        if not told:
+            self.claims.append(Checked("", verdict, "guarded"))
+        return told
 
     def say(self, text: str) -> str:
         """Add to the answer; returns what the stream says."""

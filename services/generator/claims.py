@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ragline.sentences import sentences
 
+# The end of a sentence, and not of half a number.
+_WHOLE = re.compile(r"(?:(?<!\d)\.|[!?\u2026\u3002\uff01\uff1f])[\"'`*_)\]\u201d\u2019\u00bb]*$")
 _ENDS = frozenset(".!?\n:;|\u2026\u3002\uff01\uff1f")
 
 
@@ -29,10 +32,13 @@ class Claims:
             done, self.rest = self.rest[: spans[-1][0]], self.rest[spans[-1][0] :]
             yield from whole(done)
 
-    def finish(self) -> Iterator[str]:
-        """What is left when the text ends."""
-        yield from whole(self.rest)
-        self.rest = ""
+    def finish(self, *, cut: bool = False) -> Iterator[str]:
+        """What is left when the text ends; where it was ``cut`` short, without a last sentence that has no end."""
+        rest, self.rest = self.rest.rstrip(), ""
+        if cut and not _WHOLE.search(rest):
+            spans = sentences(rest)
+            rest = rest[: spans[-1][0]] if spans else ""
+        yield from whole(rest)
 
 
 def whole(text: str) -> Iterator[str]:

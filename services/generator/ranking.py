@@ -14,6 +14,7 @@ from services.generator import abstain
 from services.generator.clock import Clock
 from services.generator.events import Question, Ranked
 from services.generator.evidence import Overlap, Sentence, heading, scored, split
+from services.generator.judging import Judge
 from services.generator.pieces import Pieces, own
 from services.generator.sources import Scores, Sources
 
@@ -150,6 +151,13 @@ def judged(found: Sequence[Sentence], scorer: str, ranked: Ranking, by_words: Se
     features = abstain.Features(best, abstain.gap(ranked.scores))
     chance = (calibration or abstain.LEXICAL).chance(features) if found else 0.0
     return Evidence(tuple(found), features, chance, ranked.degraded)
+
+
+def judge(sources: Sources, ranked: Ranking, found: retriever_pb2.SearchResult) -> Judge | None:
+    """Who is asked about claims that words do not settle; None where nothing is known of what its scores mean."""
+    if ranked.scorer not in abstain.CALIBRATIONS:
+        return None
+    return Judge(sources, ranked.best, found.statistics, ranked.scorer)
 
 
 def tell(error: RaglineError) -> None:

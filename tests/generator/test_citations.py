@@ -1,5 +1,6 @@
 """Citations are assigned by code: whatever an LLM writes, a marker resolves and a quote is literal."""
 
+import asyncio
 import re
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
 from services.generator import evidence
-from services.generator.checking import Checker
-from services.generator.citations import Citer, shown, unmarked
+from services.generator.checking import Checker, Guard
+from services.generator.citations import Citer
 from services.generator.clock import Clock
-from services.generator.events import Cited, Token
+from services.generator.events import Cited, Policy, Token
+from services.generator.markers import shown, unmarked
 from tests.generator import world
 
 PASSAGES = [world.passage(name) for name in world.SOURCES]
@@ -31,13 +33,10 @@ def quoted(claim: str) -> str | None:
     return cited[0].quote if cited else None
 
 
-def said(text: str, style: str = "passages") -> Checker:
-    checker = Checker(PASSAGES, SENTENCES, Clock())
-    tokens = [
-        event
-        for line in sentences(text)
-        for event in checker.claim(text[line[0] : line[1]], "extract" if style == "extract" else "passages")
-    ]
+def said(text: str, style: str = "passages", policy: Policy = "drop", guard: Guard | None = None) -> Checker:
+    checker = Checker(PASSAGES, SENTENCES, Clock(), guard, unsupported=policy)
+    claims = [text[start:end] for start, end in sentences(text)]
+    tokens = asyncio.run(checker.passed(claims, "extract" if style == "extract" else "passages"))
     assert "".join(event.text for event in tokens if isinstance(event, Token)) == checker.answer
     assert [event.citation for event in tokens if isinstance(event, Cited)] == checker.citations
     return checker
@@ -170,8 +169,7 @@ def test_quotes_are_literal_in_any_source(sources: list[str]) -> None:
             passages[-1].offsets.extend(shifted)
     found = evidence.split(passages, 50)
     checker = Checker(passages, found, Clock())
-    for each in found:
-        checker.claim(each.text, "extract")
+    asyncio.run(checker.passed([each.text for each in found], "extract"))
     for made in checker.citations:
         assert made.quote == sources[int(made.document_id)][made.start - 10 : made.end - 10]
     assert set(re.findall(r"\[\d+\]", checker.answer)) == {each.marker for each in checker.citations}
