@@ -13,6 +13,8 @@ from services.generator.prompt import Prompt, Style, tokens
 
 # A sentence repeats what was said where this share of its words was.
 REPEATED = 0.8
+# Sentences with no more than this between them, white space and closing marks, are neighbours.
+BETWEEN = 4
 
 Margin = Annotated[float, Field(ge=0)]
 
@@ -48,7 +50,7 @@ class Extractive:
             return []
         least = prompt.sentences[0].score - self.margin
         found = [sentence for sentence in prompt.sentences[: self.count] if sentence.score >= least]
-        return [sentence for sentence in found if sentence.answers] or found[:1]
+        return together([sentence for sentence in found if sentence.answers] or found[:1])
 
     def central(self, prompt: Prompt, max_tokens: int) -> list[Sentence]:
         """The most central sentences that fit and say something new, at least one, in the text's order."""
@@ -70,3 +72,16 @@ class Extractive:
 
     async def close(self) -> None:
         """It holds nothing."""
+
+
+def together(found: list[Sentence]) -> list[Sentence]:
+    """In the order given, but neighbours in one passage as they stand there: one may go on from the other."""
+    runs: list[list[Sentence]] = []
+    for each in sorted(found, key=lambda sentence: (sentence.passage, sentence.start)):
+        last = runs[-1][-1] if runs else None
+        if last and last.passage == each.passage and each.start - last.end <= BETWEEN:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    runs.sort(key=lambda run: min(map(found.index, run)))
+    return [sentence for run in runs for sentence in run]

@@ -20,9 +20,15 @@ async def text(llm: Extractive, prompt: Prompt, max_tokens: int = 100) -> str:
 async def test_takes_the_best_and_what_is_hardly_worse() -> None:
     ask = Prompt("answer", "", "", FOUND)
     assert await text(Extractive(3, 0.1), ask) == "Sentence 2.\nSentence 0.\n"
-    assert await text(Extractive(3, 1.0), ask) == "Sentence 2.\nSentence 0.\nSentence 1.\n"
+    assert await text(Extractive(3, 1.0), ask) == "Sentence 0.\nSentence 1.\nSentence 2.\n"
     assert await text(Extractive(1, 1.0), ask) == "Sentence 2.\n"
     assert await text(Extractive(), Prompt("answer", "", "")) == ""
+
+
+async def test_neighbours_come_in_the_order_of_their_passage() -> None:
+    found = (*FOUND, Sentence(1, 0, 9, "Another 0.", score=0.8), Sentence(1, 90, 99, "Another 9.", score=0.9))
+    ask = Prompt("answer", "", "", (found[4], found[0], found[3], found[2]))
+    assert await text(Extractive(4, 1.0), ask) == "Another 9.\nSentence 1.\nSentence 2.\nAnother 0.\n"
 
 
 async def test_a_summary_keeps_the_texts_order_and_the_budget() -> None:
