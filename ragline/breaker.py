@@ -98,6 +98,11 @@ def meters(what: str) -> tuple[Gauge, Counter]:
             metrics.gauge("ragline_scorer_up", "1 while the scorer is asked, 0 while it is skipped.", ("server",)),
             metrics.counter("ragline_scorer_failures", "Calls that the scorer failed.", ("server",)),
         )
+    if what == "llm":
+        return (
+            metrics.gauge("ragline_llm_up", "1 while the server is asked, 0 while it is skipped.", ("server",)),
+            metrics.counter("ragline_llm_failures", "Requests that the LLM server failed.", ("server",)),
+        )
     if what == "milvus":
         return (
             metrics.gauge(

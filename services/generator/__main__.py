@@ -8,41 +8,37 @@ from typing import Any
 
 import grpc
 from fastapi import APIRouter
-from pydantic import SecretStr
 
 import ragline.cache
-from ragline import backends, service, threads
+import ragline.rates
+from ragline import service
 from ragline.cache import Cache
 from ragline.grpc_client import channel
-from ragline.models import ModelStore
 from ragline.service import Service
-from ragline.settings import SettingsError
 from services.generator import api, asking, rpc
 from services.generator.answer import Answerer, Choices
 from services.generator.batches.opening import Opened, open_batches
 from services.generator.feedback.opening import open_records
 from services.generator.keeping import Answers
-from services.generator.llms import LLM, Parts
+from services.generator.lineup import Loaded, load_llms
 from services.generator.room import Room
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
 from services.generator.steps import Steps
 from services.generator.summarize import Limits, Summarizer
 
-LLMS = "services.generator.llms"
-
 
 @dataclass(frozen=True)
 class Outside:
     """What has to be closed at the end."""
 
-    llm: LLM
+    llms: Loaded
     cache: Cache | None
     channels: tuple[grpc.aio.Channel, ...]
 
     async def close(self) -> None:
-        """Let go of the model, the cache and the connections."""
-        await self.llm.close()
+        """Let go of the models, the cache and the connections."""
+        await self.llms.close()
         if self.cache:
             await self.cache.close()
         for each in self.channels:
@@ -54,24 +50,22 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
 
     ``within`` is an application with the other services' routes, where they are in the same process.
     """
-    llm: LLM = backends.load(LLMS, settings.llm, parts_of(settings), settings.llm_options)
-    fallback: LLM = backends.load(LLMS, "extractive", parts_of(settings))
+    llms = load_llms(settings, ragline.rates.open(settings.rates_url))
     cache = ragline.cache.open(settings.cache_url, name="answers") if settings.cache_url else None
     retriever = channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
     reranker = settings.reranker_address and channel(
         settings.reranker_address, max_message_mb=settings.max_message_mb
     )
-    outside = Outside(llm, cache, (retriever, reranker) if reranker else (retriever,))
+    outside = Outside(llms, cache, (retriever, reranker) if reranker else (retriever,))
     sources = Sources(
         retriever, reranker or None, Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s)
     )
     answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"))
     kept = open_records(settings, None)
-    answerer = Answerer(sources, llm, fallback, answers, choices(settings), Steps(records=kept.records))
+    answerer = Answerer(sources, llms.roster, answers, choices(settings), Steps(records=kept.records))
     summarizer = Summarizer(
         sources,
-        llm,
-        fallback,
+        llms.roster,
         room(settings, "summaries"),
         Limits(settings.max_summary_chars, settings.max_summary_parallel),
     )
@@ -88,7 +82,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         name="generator",
         router=together(routes, kept.router, opened.router),
         add_rpc=rpc.add(answerer, limits),
-        checks={"llm": llm.check, "retriever": sources.check},
+        checks={"llm": llms.roster.default.check, "retriever": sources.check},
         start=opened.start,
         stop=stop,
     )
@@ -113,28 +107,6 @@ def working(made: Service, opened: Opened) -> Service:
 def no_rpc(server: grpc.aio.Server) -> Sequence[str]:
     """No services of its own."""
     return ()
-
-
-def parts_of(settings: Settings) -> Parts:
-    """What every LLM is handed."""
-    return Parts(
-        model=ModelStore(settings.models_dir).resolve,
-        api_key=key(settings),
-        threads=settings.threads or threads.available(),
-        timeout_s=settings.llm_timeout_s,
-    )
-
-
-def key(settings: Settings) -> SecretStr | None:
-    """The LLM server's key, from its setting or the file that another names."""
-    if settings.llm_api_key_file is None:
-        return settings.llm_api_key
-    if settings.llm_api_key:
-        raise SettingsError("set GENERATOR_LLM_API_KEY or GENERATOR_LLM_API_KEY_FILE, not both.")
-    try:
-        return SecretStr(settings.llm_api_key_file.read_text().strip())
-    except OSError as error:
-        raise SettingsError(f"GENERATOR_LLM_API_KEY_FILE cannot be read: {error.strerror}.") from error
 
 
 def room(settings: Settings, what: str) -> Room:

@@ -6,16 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-import structlog
-
 from ragline.context import new_id
-from ragline.errors import Internal, TimedOut, Unavailable
+from ragline.errors import Internal, Unavailable
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator import abstain, prompt
 from services.generator.checking import Checker
 from services.generator.clock import Clock
+from services.generator.draft import Draft
 from services.generator.events import (
-    Cited,
+    Anew,
     Done,
     Event,
     Finding,
@@ -30,10 +29,9 @@ from services.generator.explaining import explanation
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Usage
 from services.generator.ranking import Evidence, Ranking, evidence, rank
+from services.generator.roster import Roster
 from services.generator.sources import Sources
 from services.generator.steps import BARE, Steps
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,26 +47,24 @@ class Choices:
 class Answerer:
     """Answers questions from a collection's passages, with citations that code has checked.
 
-    ``fallback`` is the LLM that needs no model: it answers where ``llm`` is away or says what nothing supports.
+    Of ``llms`` the one that needs no model answers where the others are away or say what nothing supports.
     """
 
     def __init__(
         self,
         sources: Sources,
-        llm: LLM,
-        fallback: LLM,
+        llms: Roster,
         answers: Answers,
         choices: Choices,
         steps: Steps = BARE,
     ) -> None:
-        self.sources, self.llm, self.fallback = sources, llm, fallback
-        self.answers = answers
+        self.sources, self.llms, self.answers = sources, llms, answers
         self.choices = choices
         self.steps = steps
 
     async def answer(self, question: Question) -> Done:
         """The whole answer at once."""
-        async with aclosing(self.stream(question)) as events:
+        async with aclosing(self.events(question)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event
@@ -77,13 +73,24 @@ class Answerer:
     async def stream(self, question: Question) -> AsyncGenerator[Event, None]:
         """The answer as it is written; ``Done`` is the last event.
 
+        Raises Unavailable where the LLM breaks off after something was said: half an answer is none.
+        """
+        async with aclosing(self.events(question)) as events:
+            async for event in events:
+                if isinstance(event, Anew):
+                    raise Unavailable(f"The answer broke off: {event.reason} Forget its beginning and ask again.")
+                yield event
+
+    async def events(self, question: Question) -> AsyncGenerator[Event | Anew, None]:
+        """The answer as it is written; ``Done`` is the last event, and what came before ``Anew`` is void.
+
         Equal questions at the same generation share one stream, and later ones the kept answer: the search
         comes first, so an answer from passages that have since changed can never be served.
         """
         clock = Clock()
         asked, findings = await self.begin(question, clock)
         found = await self.search(asked, clock)
-        variant = f"{self.llm.name} {self.choices}"
+        variant = f"{self.llms.chosen(asked.llm).name} {self.choices}"
         events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
         cached = False
         ranked: tuple[Ranked, ...] = ()
@@ -111,6 +118,7 @@ class Answerer:
     async def begin(self, question: Question, clock: Clock) -> tuple[Question, tuple[Finding, ...]]:
         """The question as the guards let it be asked and as it stands alone, and what the guards found."""
         findings: tuple[Finding, ...] = ()
+        self.llms.line(question.llm)  # or it is refused before anything is done for it
         if self.steps.guards:
             with clock.stage("guard"):
                 question, findings = await self.steps.guards.question(question)
@@ -136,7 +144,9 @@ class Answerer:
         if self.steps.records:
             await self.steps.records.keep(question, done, ranked)
 
-    async def write(self, question: Question, found: SearchResponse) -> AsyncGenerator[Event | Outcome, None]:
+    async def write(
+        self, question: Question, found: SearchResponse
+    ) -> AsyncGenerator[Event | Anew | Outcome, None]:
         """Everything after the search; ``Outcome`` is the last event."""
         clock = Clock()
         with clock.stage("rerank"):
@@ -149,49 +159,44 @@ class Answerer:
         yield Passages(ranking.best)
         limit = self.choices.evidence_sentences
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
-        with clock.stage("prompt"):
-            ask = self.ask(question, ranking, held)
         guard = self.steps.guards.claim if self.steps.guards else None
-        checker = Checker([each.passage for each in ranking.best], held.sentences, clock, guard)
+        given = [each.passage for each in ranking.best]
+        draft = Draft(
+            question,
+            lambda llm: self.ask(question, ranking, held, llm),
+            lambda: Checker(given, held.sentences, clock, guard),
+            clock,
+        )
+        chain = self.llms.chain(question.llm)
         if held.sentences and held.chance >= self.choices.abstain_below:
-            async for event in self.generate(question, ask, checker):
+            async for event in chain.write(lambda llm: draft.write(chain, llm)):
                 yield event
+                if isinstance(event, Anew):
+                    yield Passages(ranking.best)  # who comes late begins here
+        checker = draft.checker
+        asked = draft.prompt or draft.ask(self.llms.chosen(question.llm))
         if abstained := not checker.said:
             yield Token(checker.say(abstain.refusal(question.collection, checker.passages)))
-        yield Spent(checker.usage)
+        yield Spent(draft.usage)
         yield Outcome(
             answer=checker.answer,
             citations=tuple(checker.citations),
             abstained=abstained,
-            degraded=(*found.degraded, *held.degraded, *checker.degraded),
-            usage=checker.usage,
-            model=checker.model or self.llm.name,
+            degraded=(*found.degraded, *held.degraded, *chain.degraded),
+            usage=draft.usage,
+            model=checker.model or self.llms.chosen(question.llm).name,
             finish=checker.finish,
             findings=(*findings, *checker.findings),
             timings_ms=clock.times_ms,
-            explain=explanation(question, ranking, held, ask, checker, self.choices.abstain_below)
+            explain=explanation(question, ranking, held, asked, checker, self.choices.abstain_below)
             if question.explain
             else None,
         )
 
-    def ask(self, question: Question, ranking: Ranking, held: Evidence) -> prompt.Prompt:
+    def ask(self, question: Question, ranking: Ranking, held: Evidence, llm: LLM) -> prompt.Prompt:
         """What the LLM is asked, in the style it understands."""
-        budget = min(self.choices.prompt_tokens, self.llm.context_tokens - question.max_tokens)
-        if self.llm.style == "extract":
+        budget = min(self.choices.prompt_tokens, llm.context_tokens - question.max_tokens)
+        if llm.style == "extract":
             return prompt.extract(question.query, held.sentences, budget)
         passages = [each.passage for each in ranking.best]
         return prompt.passages(question.query, passages, held.sentences, budget)
-
-    async def generate(
-        self, question: Question, ask: prompt.Prompt, checker: Checker
-    ) -> AsyncGenerator[Token | Cited, None]:
-        """What the LLM says and the passages support; the best sentences themselves where that is nothing."""
-        try:
-            async for event in checker.check(self.llm, ask, question):
-                yield event
-        except (Unavailable, TimedOut, Internal) as error:
-            log.warning("going on without the LLM", llm=self.llm.name, reason=error.detail)
-            checker.degraded = ("llm",)
-        if not checker.said and not checker.declined:
-            async for event in checker.check(self.fallback, ask, question):
-                yield event

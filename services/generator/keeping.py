@@ -14,12 +14,12 @@ from ragline.cache import Cache
 from ragline.context import Caller, new_id
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator.citations import Citation
-from services.generator.events import Cited, Event, Outcome, Passages, Question, Ranked, Spent, Token
+from services.generator.events import Anew, Cited, Event, Outcome, Passages, Question, Ranked, Spent, Token
 from services.generator.llms import Usage
 from services.generator.room import Room
 from services.generator.shared import SharedStreams
 
-Written = AsyncGenerator[Event | Outcome, None]
+Written = AsyncGenerator[Event | Anew | Outcome, None]
 PREFIX = "answer:"
 CLAIM_S = 10.0  # how long another replica is waited for, as long as it seems to be at work
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
@@ -36,7 +36,7 @@ class Answers:
         self.cache = cache
         self.ttl_s = ttl_s
         self.room = room
-        self.shared: SharedStreams[Event | Outcome] = SharedStreams()
+        self.shared: SharedStreams[Event | Anew | Outcome] = SharedStreams(lambda event: isinstance(event, Anew))
 
     async def get(
         self, question: Question, found: SearchResponse, variant: str, make: Callable[[], Written]

@@ -7,18 +7,17 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import structlog
-
-from ragline.errors import Internal, InvalidRequest, TimedOut, TooLarge, Unavailable
+from ragline.errors import Internal, InvalidRequest, TooLarge, Unavailable
 from ragline.sentences import sentences
 from services.generator import centrality, prompt
 from services.generator.citations import Needs, number, unmarked
 from services.generator.claims import Claims
 from services.generator.clock import Clock
-from services.generator.events import Token
+from services.generator.events import Anew, Token
 from services.generator.evidence import Sentence, words
 from services.generator.llms import LLM, Usage
 from services.generator.room import Room
+from services.generator.roster import LAST, Roster
 from services.generator.sources import Sources
 
 # A part is at most this long: small models lose the thread sooner than their context ends.
@@ -27,8 +26,6 @@ OVERHEAD_TOKENS = 120
 # This share of a claim's words must stand in the text; a claim with so many words for each different one stutters.
 LEAST_KNOWN = 0.6
 STUTTER = 3
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,24 +61,35 @@ class Work:
 
 
 class Summarizer:
-    """``fallback`` needs no model: it picks the most central sentences where ``llm`` is away."""
+    """Of ``llms`` the one that needs no model picks the most central sentences where the others are away."""
 
-    def __init__(self, sources: Sources, llm: LLM, fallback: LLM, room: Room, limits: Limits) -> None:
-        self.sources, self.llm, self.fallback = sources, llm, fallback
+    def __init__(self, sources: Sources, llms: Roster, room: Room, limits: Limits) -> None:
+        self.sources, self.llms = sources, llms
         self.room = room
         self.limits = limits
 
     async def summarize(self, texts: Texts, max_tokens: int) -> Summary:
         """The whole summary at once."""
-        async with aclosing(self.stream(texts, max_tokens)) as events:
+        async with aclosing(self.events(texts, max_tokens)) as events:
             async for event in events:
                 if isinstance(event, Summary):
                     return event
         raise Internal
 
     async def stream(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Token | Summary, None]:
-        """The summary as it is written; ``Summary`` is the last event. Raises TooLarge or NotFound."""
-        work = Work(max_tokens, model=self.llm.name)
+        """The summary as it is written; ``Summary`` is the last event.
+
+        Raises TooLarge, NotFound, or Unavailable where the LLM breaks off after something was said.
+        """
+        async with aclosing(self.events(texts, max_tokens)) as events:
+            async for event in events:
+                if isinstance(event, Anew):
+                    raise Unavailable(f"The summary broke off: {event.reason} Forget its beginning and ask again.")
+                yield event
+
+    async def events(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Token | Anew | Summary, None]:
+        """The summary as it is written; what came before ``Anew`` is void."""
+        work = Work(max_tokens, model=self.llms.default.name)
         with self.room.enter():
             with work.clock.stage("fetch"):
                 text = await self.text(texts)
@@ -92,6 +100,10 @@ class Summarizer:
             said = ""
             async with aclosing(self.written(parts[0], max_tokens, work)) as claims:
                 async for claim in claims:
+                    if isinstance(claim, Anew):
+                        said = ""
+                        yield claim
+                        continue
                     piece = f" {claim}" if said else claim
                     said += piece
                     yield Token(piece)
@@ -115,7 +127,7 @@ class Summarizer:
 
     def part_tokens(self, max_tokens: int) -> int:
         """How long a part may be so that it and its summary fit the LLM's context."""
-        return max(64, min(PART_TOKENS, self.llm.context_tokens - max_tokens - OVERHEAD_TOKENS))
+        return max(64, min(PART_TOKENS, self.llms.default.context_tokens - max_tokens - OVERHEAD_TOKENS))
 
     async def reduced(self, parts: Sequence[str], work: Work, length: int) -> str:
         """The summaries of the parts, joined; always shorter than what they summarise."""
@@ -124,35 +136,37 @@ class Summarizer:
 
         async def one(part: str) -> str:
             async with slots:
-                return " ".join([claim async for claim in self.written(part, limit, work)])
+                claims: list[str] = []
+                async for claim in self.written(part, limit, work):
+                    claims = [] if isinstance(claim, Anew) else [*claims, claim]
+                return " ".join(claims)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(part)) for part in parts]
         text = "\n\n".join(task.result() for task in tasks)
         return text if len(text) < 0.7 * length else text[: int(0.7 * length)]
 
-    async def written(self, part: str, max_tokens: int, work: Work) -> AsyncGenerator[str, None]:
+    async def written(self, part: str, max_tokens: int, work: Work) -> AsyncGenerator[str | Anew, None]:
         """The sentences of a part's summary, less those that do not come from the part; see ``faithful``."""
         spans = sentences(part)
         found = [Sentence(0, start, end, part[start:end]) for start, end in spans]
         ranked = await asyncio.to_thread(centrality.ranked, found)
         ask = prompt.summary(part, ranked)
         known = {number(word) for word in words(part)}
-        said = False
-        try:
-            async with aclosing(self.claims(self.llm, ask, max_tokens, work)) as claims:
+
+        async def attempt(llm: LLM) -> AsyncGenerator[str, None]:
+            work.model = llm.name
+            picks = llm.name == LAST
+            async with aclosing(self.claims(llm, ask, max_tokens, work)) as claims:
                 async for claim in claims:
-                    if faithful(claim, known):
-                        said = True
+                    if picks or faithful(claim, known):
                         yield claim
-        except (Unavailable, TimedOut, Internal) as error:
-            log.warning("going on without the LLM", llm=self.llm.name, reason=error.detail)
-            work.degraded = ("llm",)
-        if not said:
-            work.model = self.fallback.name
-            async with aclosing(self.claims(self.fallback, ask, max_tokens, work)) as claims:
-                async for claim in claims:
-                    yield claim
+
+        chain = self.llms.chain()
+        async with aclosing(chain.write(attempt)) as claims:
+            async for claim in claims:
+                yield claim
+        work.degraded = tuple(dict.fromkeys([*work.degraded, *chain.degraded]))
 
     async def claims(self, llm: LLM, ask: prompt.Prompt, max_tokens: int, work: Work) -> AsyncGenerator[str, None]:
         """The sentences that an LLM writes, each once."""

@@ -24,6 +24,11 @@ async def everything(events: AsyncGenerator[Event, None]) -> list[Event]:
         return [event async for event in events]
 
 
+async def collected(events: AsyncGenerator[Event, None], into: list[Event]) -> None:
+    async for event in events:
+        into.append(event)  # noqa: PERF401 - what came before a failure counts
+
+
 async def test_an_answer_with_a_checked_citation(retriever: grpc.aio.Channel, reranker: grpc.aio.Channel) -> None:
     done = await world.answerer(retriever, reranker).answer(WARRANTY)
     outcome = done.outcome
@@ -108,18 +113,61 @@ async def test_an_llm_that_fails_at_once_is_replaced(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel, fails_after: int
 ) -> None:
     done = await world.answerer(retriever, reranker, llm=world.Reciter(fails_after)).answer(WARRANTY)
-    assert done.outcome.degraded == ("llm",)
+    assert done.outcome.degraded == ("llm", "llm:reciter")
     assert done.outcome.model == "extractive"
     assert done.outcome.answer.startswith("The Kestrel router comes with a two-year warranty. [1]")
 
 
-async def test_an_llm_that_fails_later_leaves_what_was_checked(
+async def test_an_answer_that_breaks_off_is_made_anew_as_a_whole_and_fails_as_a_stream(
     retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
 ) -> None:
     done = await world.answerer(retriever, reranker, llm=world.Reciter(12)).answer(WARRANTY)
-    assert done.outcome.degraded == ("llm",)
-    assert done.outcome.model == "reciter"
-    assert len(done.outcome.citations) == 1
+    assert done.outcome.degraded == ("llm", "llm:reciter")
+    assert done.outcome.model == "extractive"
+    assert "[2]" not in done.outcome.answer or len(done.outcome.citations) == 2
+    events: list[Event] = []
+    with pytest.raises(Unavailable, match="broke off") as error:
+        await collected(world.answerer(retriever, reranker, llm=world.Reciter(12)).stream(WARRANTY), events)
+    assert error.value.retry_after_s
+    assert [event for event in events if isinstance(event, Token)]
+    assert not [event for event in events if isinstance(event, Done | Spent)]
+
+
+async def test_a_whole_answer_goes_on_where_a_stream_of_the_same_failed(
+    retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
+) -> None:
+    llm = world.Reciter(fails_after=12, pauses_after=11)
+    asked = world.answerer(retriever, reranker, llm=llm)
+    stream = asked.stream(WARRANTY)
+    await anext(stream)
+    whole = asyncio.create_task(asked.answer(WARRANTY))
+    async for event in stream:
+        if isinstance(event, Token):
+            break
+    llm.pauses_after = None
+    llm.go.set()
+    with pytest.raises(Unavailable, match="broke off"):
+        await everything(stream)
+    assert (await whole).outcome.model == "extractive"
+    assert llm.calls == 1
+
+
+async def test_another_llm_stands_in_and_can_be_asked_for(
+    retriever: grpc.aio.Channel, reranker: grpc.aio.Channel
+) -> None:
+    second = world.Reciter()
+    second.name = "second"
+    asked = world.answerer(retriever, reranker)
+    asked.llms = world.roster(world.Reciter(0), second)
+    done = await asked.answer(WARRANTY)
+    assert (done.outcome.model, done.outcome.degraded) == ("second", ("llm:reciter",))
+    done = await asked.answer(replace(WARRANTY, llm="second"))
+    assert (done.outcome.model, done.outcome.degraded) == ("second", ())
+    done = await asked.answer(replace(WARRANTY, llm="extractive"))
+    assert (done.outcome.model, done.outcome.degraded) == ("extractive", ())
+    with pytest.raises(InvalidRequest, match="'third' is not set up; there are: extractive, reciter,") as no:
+        await asked.answer(replace(WARRANTY, llm="third"))
+    assert no.value.errors[0]["field"] == "llm"
 
 
 async def test_a_kept_answer_is_served_until_the_generation_changes(

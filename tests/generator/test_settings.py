@@ -7,7 +7,8 @@ import pytest
 from ragline import settings
 from ragline.errors import Unavailable
 from ragline.settings import SettingsError
-from services.generator.__main__ import build, key
+from services.generator.__main__ import build
+from services.generator.lineup import key
 from services.generator.settings import Settings
 
 

@@ -84,7 +84,7 @@ async def test_what_the_text_does_not_hold_is_dropped(retriever: grpc.aio.Channe
 
 async def test_goes_on_without_the_llm(retriever: grpc.aio.Channel) -> None:
     made = await world.summarizer(retriever, llm=Broken()).summarize(texts(LONG), 100)
-    assert (made.model, made.degraded) == ("extractive", ("llm",))
+    assert (made.model, made.degraded) == ("extractive", ("llm", "llm:opener"))
     assert "The pump number" in made.summary
 
 

@@ -25,6 +25,7 @@ from services.generator.llms import LLM, Piece, Usage
 from services.generator.llms.extractive import Extractive
 from services.generator.prompt import Prompt, Style
 from services.generator.room import Room
+from services.generator.roster import Roster
 from services.generator.sources import Sources, Timeouts
 from services.generator.summarize import Limits, Summarizer
 from services.reranker.__main__ import build as build_reranker
@@ -192,11 +193,17 @@ def answerer(
     """The use case over the channels."""
     sources = Sources(retriever, reranker, Timeouts(5.0, 5.0))
     answers = Answers(cache, 60.0, Room(waiting, "answers", "GENERATOR_MAX_WAITING"))
-    return Answerer(sources, llm or Extractive(), Extractive(), answers, choices)
+    return Answerer(sources, roster(llm), answers, choices)
+
+
+def roster(*llms: LLM | None, timeout_s: float = 60.0) -> Roster:
+    """The LLMs by their names, each standing in for those before it."""
+    named = {llm.name: llm for llm in llms if llm}
+    return Roster({**named, "extractive": Extractive()}, list(named) or ["extractive"], timeout_s)
 
 
 def summarizer(retriever: grpc.aio.Channel, *, llm: LLM | None = None, max_chars: int = 200_000) -> Summarizer:
     """The use case over the channel."""
     sources = Sources(retriever, None, Timeouts(5.0, 5.0))
     room = Room(4, "summaries", "GENERATOR_MAX_WAITING")
-    return Summarizer(sources, llm or Extractive(), Extractive(), room, Limits(max_chars, 2))
+    return Summarizer(sources, roster(llm), room, Limits(max_chars, 2))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import SecretStr
 
+from ragline.errors import Unavailable
+from ragline.rates import LocalRates, Rates
 from services.generator.prompt import Prompt, Style
 
 Finish = Literal["stop", "length"]
@@ -43,6 +45,10 @@ class Piece:
     finish: Finish | None = None
 
 
+class Cut(Unavailable):
+    """A text broke off after it had begun: what came of it is void, and another try may go elsewhere."""
+
+
 class LLM(Protocol):
     """Writes what a prompt asks for."""
 
@@ -57,7 +63,8 @@ class LLM(Protocol):
         """The text, piece by piece, then a piece with the usage.
 
         Closing the generator stops the work within a token. Raises Overloaded where too many wait,
-        Unavailable where the LLM cannot be reached, TimedOut, or TooLarge for a prompt over its context.
+        Unavailable where the LLM cannot be reached, Cut where it broke off, TimedOut, or TooLarge for a prompt
+        over its context.
         """
         ...
 
@@ -72,9 +79,13 @@ class LLM(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What an LLM is handed: where models are, the key, the threads it may use, its time limit."""
+    """What an LLM is handed: where models are, the key, the threads it may use, its time limit.
+
+    ``rates`` count what is asked of servers elsewhere, over all replicas where they share a Redis.
+    """
 
     model: Callable[[str], Path]
     api_key: SecretStr | None
     threads: int
     timeout_s: float
+    rates: Rates = field(default_factory=LocalRates)

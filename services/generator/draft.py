@@ -1,0 +1,49 @@
+"""One answer in the making: what an LLM is asked for it, and what of its text may be said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from services.generator.chain import Chain
+from services.generator.checking import Checker
+from services.generator.clock import Clock
+from services.generator.events import Cited, Question, Token
+from services.generator.llms import LLM, Usage
+from services.generator.prompt import Prompt
+
+
+class Draft:
+    """Has a checker for what is being said; ``fresh`` makes one, ``ask`` the prompt that suits an LLM."""
+
+    def __init__(
+        self, question: Question, ask: Callable[[LLM], Prompt], fresh: Callable[[], Checker], clock: Clock
+    ) -> None:
+        self.question = question
+        self.fresh = fresh
+        self.clock = clock
+        self.prompt_for = ask
+        self.prompt: Prompt | None = None
+        self.checker = fresh()
+        self.void = Usage()
+
+    @property
+    def usage(self) -> Usage:
+        """What all tries took."""
+        return self.void + self.checker.usage
+
+    def ask(self, llm: LLM) -> Prompt:
+        """What the LLM is asked."""
+        with self.clock.stage("prompt"):
+            self.prompt = self.prompt_for(llm)
+        return self.prompt
+
+    async def write(self, chain: Chain, llm: LLM) -> AsyncGenerator[Token | Cited, None]:
+        """What one LLM says and the passages support; what an earlier one said is void."""
+        if self.checker.said:
+            self.void = self.usage
+            self.checker = self.fresh()
+        async with aclosing(self.checker.check(llm, self.ask(llm), self.question)) as events:
+            async for event in events:
+                yield event
+        chain.settled = self.checker.declined
