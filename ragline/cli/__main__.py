@@ -19,6 +19,7 @@ from ragline.cli import backup as backups
 from ragline.cli import batch as batches
 from ragline.cli import doctor as doctors
 from ragline.cli import eval as evals
+from ragline.cli import feedback as feedbacks
 from ragline.cli import files as sources
 from ragline.cli import ingest as ingests
 from ragline.cli import queue as queues
@@ -36,6 +37,7 @@ app.add_typer(models, name="models")
 app.add_typer(queues.app, name="queue")
 app.add_typer(rerankers.app, name="reranker")
 app.add_typer(evals.app, name="eval")
+app.add_typer(feedbacks.app, name="feedback")
 app.add_typer(upkeep.app)
 app.add_typer(backups.app)
 

@@ -31,6 +31,10 @@ class Settings(settings.Settings):
         "", description="where `ragline reranker` finds the reranker's REST port; empty: the suite's"
     )
     reranker_token: SecretStr | None = Field(None, description="the reranker's RERANKER_ADMIN_TOKEN, for that")
+    generator_url: str = Field(
+        "", description="where `ragline feedback` finds the generator's REST port; empty: the suite's"
+    )
+    generator_token: SecretStr | None = Field(None, description="the generator's GENERATOR_ADMIN_TOKEN, for that")
     log_format: str = Field("text", pattern="^(json|text)$", description="json for machines, text for people")
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="least level logged")
 
