@@ -12,7 +12,8 @@ from ragline.evaluation import beir, feedback
 
 def passage(name: str, text: str = "") -> dict[str, Any]:
     text = text or f"The text of {name}."
-    return {"id": name, "document_id": name, "title": "", "text": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"id": name, "document_id": name, "title": "", "text": text, "sha256": digest}
 
 
 def vote(
