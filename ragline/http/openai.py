@@ -64,10 +64,10 @@ def fault(problem: Mapping[str, Any], names: Names) -> dict[str, Any]:
 
 
 def renamed(field: str, names: Names) -> str:
-    """``turns[3].question`` by the name that the dialect has for ``turns``."""
-    first = re.match(r"\w*", field)
-    name = first[0] if first else ""
-    return names.get(name, field)
+    """A field such as ``filter.year`` by the name that the dialect has for ``filter``."""
+    first, dot, rest = field.partition(".")
+    name = names.get(first.partition("[")[0])
+    return field if name is None else f"{name}{dot}{rest}" if name.endswith(first) else name
 
 
 def dialect(**names: str) -> dict[str, Any]:

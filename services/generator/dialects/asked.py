@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ragline.errors import InvalidRequest
+from ragline.errors import InvalidRequest, TooLarge
 from services.generator import asking
 from services.generator.dialects.bodies import ChatBody, Message, Options
 from services.generator.dialects.naming import Chosen, chosen
@@ -41,6 +41,12 @@ def question(body: ChatBody, profiles: Profiles, limits: asking.Limits, tenant: 
         expand=options.expand,
         instructions=instructions,
     )
+    if len(instructions) > limits.turn_chars:
+        raise TooLarge(
+            f"The system's messages have {len(instructions)} characters, over the {limits.turn_chars} of "
+            "GENERATOR_MAX_TURN_CHARS.",
+            field="messages",
+        )
     return asking.question(made, limits)
 
 
