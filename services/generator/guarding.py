@@ -154,14 +154,14 @@ class Speech:
         """What a guard finds that ends in ``text``, as places in it.
 
         What was cut in two is looked for with a space at the cut and without: the part that is not said yet is
-        kept back.
+        kept back. Without a space, what was already found before the cut ended there.
         """
-        reach = watch.guard.reach
-        result = set()
+        result: set[Match] = set()
         for before in dict.fromkeys((f"{self.spaced} " if self.spaced else "", self.solid)):
-            seen = before[-reach:] if reach else ""
+            seen = before[-watch.guard.reach :] if watch.guard.reach else ""
+            known = {match.start for match in watch.find(seen, "answer")} if before == self.solid else set()
             for match in watch.find(seen + text, "answer"):
-                if match.end > len(seen):
+                if match.end > len(seen) and (match.start >= len(seen) or match.start not in known):
                     start = max(0, match.start - len(seen))
                     result.add(replace(match, start=start, end=match.end - len(seen)))
         return list(result)
