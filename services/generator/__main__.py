@@ -18,9 +18,12 @@ from ragline.service import Service
 from services.generator import api, asking, rpc
 from services.generator.answer import Answerer, Choices
 from services.generator.batches.opening import Opened, open_batches
+from services.generator.conversing import open_conversations
+from services.generator.dialects.opening import open_chat, open_openai
 from services.generator.feedback.opening import open_records
 from services.generator.keeping import Answers
 from services.generator.lineup import Loaded, load_llms
+from services.generator.prompts import shipped
 from services.generator.room import Room
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
@@ -62,7 +65,14 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     )
     answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"))
     kept = open_records(settings, None)
-    answerer = Answerer(sources, llms.roster, answers, choices(settings), Steps(records=kept.records))
+    talk = open_conversations(settings, llms.roster, shipped())
+    answerer = Answerer(
+        sources,
+        llms.roster,
+        answers,
+        choices(settings),
+        Steps(conversation=talk.conversations, expansion=talk.expansions, records=kept.records),
+    )
     summarizer = Summarizer(
         sources,
         llms.roster,
@@ -76,15 +86,17 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     async def stop() -> None:
         await opened.stop()
         await kept.stop()
+        await talk.stop()
         await outside.close()
 
     made = Service(
         name="generator",
-        router=together(routes, kept.router, opened.router),
+        router=together(routes, talk.router, kept.router, opened.router, open_chat(settings, answerer, limits)),
         add_rpc=rpc.add(answerer, limits),
         checks={"llm": llms.roster.default.check, "retriever": sources.check},
         start=opened.start,
         stop=stop,
+        dialects=open_openai(settings, answerer, sources, limits, opened.doors.embed),
     )
     return working(made, opened) if settings.role == "worker" else made
 
@@ -101,7 +113,7 @@ def working(made: Service, opened: Opened) -> Service:
     """The service as one that answers nobody and works on batches alone."""
     assert opened.worker is not None  # noqa: S101 - this is its role
     checks = {**made.checks, "queue": opened.worker.check}
-    return replace(made, router=APIRouter(), add_rpc=no_rpc, checks=checks)
+    return replace(made, router=APIRouter(), dialects=APIRouter(), add_rpc=no_rpc, checks=checks)
 
 
 def no_rpc(server: grpc.aio.Server) -> Sequence[str]:
@@ -135,6 +147,7 @@ def choices(settings: Settings) -> Choices:
         evidence_sentences=settings.evidence_sentences,
         prompt_tokens=settings.prompt_tokens,
         abstain_below=settings.abstain_below,
+        unsupported=settings.unsupported,
     )
 
 

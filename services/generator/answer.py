@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ragline.context import new_id
 from ragline.errors import Internal, Unavailable
 from ragline.v1.retriever_pb2 import SearchResponse
-from services.generator import abstain, prompt
+from services.generator import abstain
 from services.generator.checking import Checker
 from services.generator.clock import Clock
 from services.generator.draft import Draft
@@ -20,15 +20,19 @@ from services.generator.events import (
     Finding,
     Outcome,
     Passages,
+    Policy,
     Question,
     Ranked,
     Spent,
     Token,
 )
 from services.generator.explaining import explanation
+from services.generator.fusing import Wording
 from services.generator.keeping import Answers
-from services.generator.llms import LLM, Usage
-from services.generator.ranking import Evidence, Ranking, evidence, rank
+from services.generator.llms import Usage
+from services.generator.prompts import shipped
+from services.generator.prompts.writing import Writing
+from services.generator.ranking import evidence, judge, rank
 from services.generator.roster import Roster
 from services.generator.sources import Sources
 from services.generator.steps import BARE, Steps
@@ -42,6 +46,17 @@ class Choices:
     evidence_sentences: int
     prompt_tokens: int
     abstain_below: float
+    unsupported: Policy = "drop"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A question as it was ``heard``: let by the guards; and as it is ``asked``: so that it stands alone."""
+
+    heard: Question
+    asked: Question
+    findings: tuple[Finding, ...]
+    away: tuple[str, ...]
 
 
 class Answerer:
@@ -61,6 +76,7 @@ class Answerer:
         self.sources, self.llms, self.answers = sources, llms, answers
         self.choices = choices
         self.steps = steps
+        self.writing = steps.writing or Writing(shipped(), choices.prompt_tokens)
 
     async def answer(self, question: Question) -> Done:
         """The whole answer at once."""
@@ -88,9 +104,11 @@ class Answerer:
         comes first, so an answer from passages that have since changed can never be served.
         """
         clock = Clock()
-        asked, findings = await self.begin(question, clock)
-        found = await self.search(asked, clock)
-        variant = f"{self.llms.chosen(asked.llm).name} {self.choices}"
+        begun = await self.begin(question, clock)
+        asked = begun.asked
+        found, wordings = await self.search(asked, clock)
+        llm = self.llms.chosen(asked.llm)
+        variant = f"{llm.name} {self.choices} {self.writing.variant(asked, llm)}"
         events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
         cached = False
         ranked: tuple[Ranked, ...] = ()
@@ -104,45 +122,53 @@ class Answerer:
                     continue
                 done = Done(
                     new_id(),
-                    event,
+                    made(event, begun, wordings),
                     clock.total(event.timings_ms),
                     found.generation,
                     cached,
                     query=asked.query if asked.query != question.query else "",
                     session_id=question.session_id,
-                    findings=(*findings, *event.findings),
+                    findings=(*begun.findings, *event.findings),
                 )
-                await self.end(question, done, ranked)
-                yield done
+                yield await self.end(begun.heard, done, ranked)
 
-    async def begin(self, question: Question, clock: Clock) -> tuple[Question, tuple[Finding, ...]]:
-        """The question as the guards let it be asked and as it stands alone, and what the guards found."""
+    async def begin(self, question: Question, clock: Clock) -> Begun:
+        """The question as the guards let it be asked, and as it stands alone."""
         findings: tuple[Finding, ...] = ()
+        away: tuple[str, ...] = ()
         self.llms.line(question.llm)  # or it is refused before anything is done for it
+        self.writing.chosen(question, self.llms.chosen(question.llm))
         if self.steps.guards:
             with clock.stage("guard"):
                 question, findings = await self.steps.guards.question(question)
+        asked = question
         if self.steps.conversation:
             with clock.stage("rewrite"):
-                question = await self.steps.conversation.begin(question)
-        return question, findings
+                asked, away = await self.steps.conversation.begin(question)
+        return Begun(question, asked, findings, away)
 
-    async def search(self, question: Question, clock: Clock) -> SearchResponse:
-        """The passages that match the question, or another wording of it."""
+    async def search(self, question: Question, clock: Clock) -> tuple[SearchResponse, tuple[Wording, ...]]:
+        """The passages that match the question, or another wording of it; and which found what."""
         # Passages that were chosen to be unlike each other are kept as they are: a pool would undo the choice.
         wide = self.sources.reranker and not question.retrieval.diversity
         pool = self.choices.rerank_pool if wide else 0
+        others: list[str] = []
+        if self.steps.expansion and question.expand:
+            with clock.stage("expand"):
+                others = await self.steps.expansion.wordings(question)
         with clock.stage("retrieve"):
-            found = await self.sources.search(question, max(question.top_k, pool))
+            found, wordings = await self.sources.search(question, max(question.top_k, pool), others)
         clock.move("retrieve", "embed", found.timings_ms.get("embed", 0.0))
-        return found
+        return found, wordings
 
-    async def end(self, question: Question, done: Done, ranked: tuple[Ranked, ...]) -> None:
+    async def end(self, question: Question, done: Done, ranked: tuple[Ranked, ...]) -> Done:
         """Remember the answer where that is wanted, before the client has its id."""
-        if self.steps.conversation:
-            await self.steps.conversation.end(question, done)
+        if self.steps.conversation and (away := await self.steps.conversation.end(question, done)):
+            degraded = tuple(dict.fromkeys((*done.outcome.degraded, *away)))
+            done = replace(done, outcome=replace(done.outcome, degraded=degraded))
         if self.steps.records:
             await self.steps.records.keep(question, done, ranked)
+        return done
 
     async def write(
         self, question: Question, found: SearchResponse
@@ -161,10 +187,13 @@ class Answerer:
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
         guard = self.steps.guards.claim if self.steps.guards else None
         given = [each.passage for each in ranking.best]
+        judging = judge(self.sources, ranking, found.results[0])
+        policy = question.unsupported or self.choices.unsupported
+        sizes = await self.writing.sizes(self.llms.chosen(question.llm), question, given)
         draft = Draft(
             question,
-            lambda llm: self.ask(question, ranking, held, llm),
-            lambda: Checker(given, held.sentences, clock, guard),
+            lambda llm: self.writing.ask(question, llm, given, held.sentences, sizes),
+            lambda: Checker(given, held.sentences, clock, guard, judging, policy),
             clock,
         )
         chain = self.llms.chain(question.llm)
@@ -182,10 +211,12 @@ class Answerer:
             answer=checker.answer,
             citations=tuple(checker.citations),
             abstained=abstained,
-            degraded=(*found.degraded, *held.degraded, *chain.degraded),
+            degraded=tuple(dict.fromkeys((*found.degraded, *held.degraded, *chain.degraded, *checker.degraded))),
             usage=draft.usage,
             model=checker.model or self.llms.chosen(question.llm).name,
             finish=checker.finish,
+            prompt=asked.id,
+            unsupported=tuple(checker.unsupported),
             findings=(*findings, *checker.findings),
             timings_ms=clock.times_ms,
             explain=explanation(question, ranking, held, asked, checker, self.choices.abstain_below)
@@ -193,10 +224,11 @@ class Answerer:
             else None,
         )
 
-    def ask(self, question: Question, ranking: Ranking, held: Evidence, llm: LLM) -> prompt.Prompt:
-        """What the LLM is asked, in the style it understands."""
-        budget = min(self.choices.prompt_tokens, llm.context_tokens - question.max_tokens)
-        if llm.style == "extract":
-            return prompt.extract(question.query, held.sentences, budget)
-        passages = [each.passage for each in ranking.best]
-        return prompt.passages(question.query, passages, held.sentences, budget)
+
+def made(outcome: Outcome, begun: Begun, wordings: tuple[Wording, ...]) -> Outcome:
+    """The outcome with what is this request's own: what was away before it, and what each wording found."""
+    outcome = replace(outcome, degraded=(*outcome.degraded, *begun.away))
+    if outcome.explain is None or not wordings:
+        return outcome
+    told = [{"wording": each.text, "passages": list(each.passages)} for each in wordings]
+    return replace(outcome, explain={**outcome.explain, "wordings": told})

@@ -56,6 +56,11 @@ _DEFINES = re.compile(r"what (?:is|are|was|were|does) (?:an? )?(?!the\b)[\w-]+(?
 _DEFINITE = re.compile(r"\bthe (?!same\b|most\b|first\b|only\b)(\w+)(?! of\b)\b", re.IGNORECASE)
 _MARKER = re.compile(r"\s*\[\d+\]")
 _OPENING = re.compile(r"(?:and|but|or|also|so|then|what about|how about|what of)\b", re.IGNORECASE)
+_ASKS = re.compile(
+    r"\b(?:who|whom|whose|where|when|which|why|how(?! about)|what(?! about| of)"
+    r"|is|are|was|were|do|does|did|can)\b",
+    re.IGNORECASE,
+)
 _ASKS_A_NAME = re.compile(r"(?:\w+\s+){0,2}?(who|whom|whose|where|which|what)\b", re.IGNORECASE)
 
 # Words that say little of what a question is about, beside those that say little anywhere.
@@ -79,7 +84,7 @@ def alone(question: str, turns: Sequence[Turn]) -> str:
     topic: list[str] = []
     before = Turn("", "")
     for turn in turns:
-        if not topic or not follows(turn.question):
+        if not topic or opens(turn.question):
             topic = names(turn.question) or telling(turn.question)[:MOST_WORDS]
         before = turn
     if not topic or not follows(question):
@@ -96,7 +101,7 @@ def with_(question: str, found: Sequence[str], before: Turn) -> str:
             added.append(each)
             own.update(words(each))
     added = added[:MOST_NAMES]
-    if bare(question):
+    if fragment(question):
         kept = set(words(" ".join([question, *added])))
         added += [word for word in telling(before.question) if fold(word) not in kept][:MOST_WORDS]
     return f"{question} ({', '.join(added)})" if added else question
@@ -125,6 +130,12 @@ def follows(question: str) -> bool:
     return bool(_OPENING.match(question)) or bare(question) or points_back(question) or vague(question)
 
 
+def opens(question: str) -> bool:
+    """Whether a question begins a subject of its own: it stands alone and says what it is about."""
+    pointing = any(word.casefold() in POINTING for word in WORD.findall(question))
+    return not pointing and not follows(question) and bool(names(question) or len(telling(question)) > VAGUE)
+
+
 def points_back(question: str) -> bool:
     """Whether a word of it stands for something that is not in it before that word.
 
@@ -140,6 +151,11 @@ def points_back(question: str) -> bool:
 def bare(question: str) -> bool:
     """Whether it holds less than two words that say what it is about, and no name."""
     return len(telling(question)) < 2 and not names(question) and not _DEFINES.match(question)
+
+
+def fragment(question: str) -> bool:
+    """Whether it leaves out what the question before asked of its thing: "When?", "And the windows?"."""
+    return not telling(question) or (len(telling(question)) <= VAGUE and not _ASKS.search(question))
 
 
 def vague(question: str) -> bool:

@@ -89,7 +89,7 @@ class Settings(settings.Settings):
     session_turns: int = Field(100, ge=1, description="turns of a conversation that are kept, the latest ones")
     rewrite: Literal["auto", "llm", "rules", "off"] = Field(
         "auto",
-        description="what makes follow-ups stand alone: the LLM, rules or nothing; auto: an LLM that can, or rules",
+        description="what makes follow-ups stand alone: the LLM, rules or nothing; auto: an LLM if it can",
     )
     rewrite_llm: str = Field(
         "", description="who rewrites follow-ups and words questions: a name of llms; empty: who answers"

@@ -12,6 +12,7 @@ from ragline.grpc_client import call
 from ragline.v1 import reranker_pb2, reranker_pb2_grpc, retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Statistics
 from services.generator.events import Question
+from services.generator.fusing import Wording, fuse
 
 CHECK_S = 2.0
 MODES = {
@@ -56,16 +57,19 @@ class Sources:
         request = retriever_pb2.ListDocumentsRequest(tenant="default", collection="default", limit=1)
         await call(self.retriever.ListDocuments, request, timeout_s=CHECK_S)
 
-    async def search(self, question: Question, top_k: int) -> retriever_pb2.SearchResponse:
-        """The passages that match; exactly one result.
+    async def search(
+        self, question: Question, top_k: int, others: Sequence[str] = ()
+    ) -> tuple[retriever_pb2.SearchResponse, tuple[Wording, ...]]:
+        """The passages that match the question, or ``others``, wordings of it, too; and which found what.
 
+        The response has exactly one result, which is of all wordings, all searched for in one call.
         Raises NotFound for an unknown collection, TimedOut where it does not come to the generation in time.
         """
         wanted = question.retrieval
         request = retriever_pb2.SearchRequest(
             tenant=question.tenant,
             collection=question.collection,
-            queries=[question.query],
+            queries=[question.query, *others],
             top_k=top_k,
             filter_json=question.filter_json,
             mode=MODES.get(wanted.mode, retriever_pb2.MODE_HYBRID),
@@ -76,7 +80,15 @@ class Sources:
             neighbours=wanted.neighbours,
             collapse=wanted.collapse,
         )
-        return await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
+        response = await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
+        if not others:
+            return response, ()
+        found = [[hit.passage.id for hit in result.hits] for result in response.results]
+        wordings = tuple(Wording(text, tuple(ids)) for text, ids in zip(request.queries, found, strict=True))
+        fused = fuse(response.results, top_k)
+        del response.results[:]
+        response.results.append(fused)
+        return response, wordings
 
     async def rerank(
         self,

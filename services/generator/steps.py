@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.generator.events import Done, Finding, Question, Ranked
+from services.generator.prompts.writing import Writing
 
 
 class Guards(Protocol):
@@ -61,6 +62,7 @@ class Steps:
     conversation: Conversation | None = None
     expansion: Expansion | None = None
     records: Records | None = None
+    writing: Writing | None = None
 
 
 BARE = Steps()

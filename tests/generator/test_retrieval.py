@@ -119,7 +119,7 @@ def asked(query: str, **wishes: Any) -> Question:
 
 
 async def hits(retriever: grpc.aio.Channel, question: Question, top_k: int = 8) -> list[Hit]:
-    found = await Sources(retriever, None, Timeouts(10, 10)).search(question, top_k)
+    found, _ = await Sources(retriever, None, Timeouts(10, 10)).search(question, top_k)
     return list(found.results[0].hits)
 
 
@@ -178,7 +178,7 @@ async def test_what_was_waited_for_is_no_part_of_a_kept_answers_name(
 ) -> None:
     await put(store, "river", RIVER)
     question = asked("keeper", neighbours=1)
-    found = await Sources(retriever, None, Timeouts(10, 10)).search(question, 3)
+    found, _ = await Sources(retriever, None, Timeouts(10, 10)).search(question, 3)
     waited = replace(question, retrieval=replace(question.retrieval, wait_for=1))
     assert key_of(question, found, "") == key_of(waited, found, "")
     other = replace(question, retrieval=replace(question.retrieval, mode="sparse"))
