@@ -1,0 +1,107 @@
+/* The field for questions: sends them, one at a time, and stops an answer. */
+import { Problem, stream } from "./api.js";
+import { leave, sessionFields } from "./conversation.js";
+import { byId, say } from "./dom.js";
+import { scopeFields } from "./scope.js";
+import { closeSource } from "./source.js";
+import { Turn } from "./turn.js";
+
+const BROKEN = {
+  title: "The answer broke off",
+  detail: "The connection ended before the answer was whole. Nothing of it should be relied on; try again.",
+};
+let running = null; // the AbortController of the answer that is being written
+
+/** Stop the answer that is being written; whether there was one. */
+export function stop() {
+  if (!running) return false;
+  running.abort();
+  return true;
+}
+
+async function ask(query, fields) {
+  if (running) return;
+  const mine = (running = new AbortController());
+  busy(true);
+  byId("welcome").hidden = true;
+  byId("new").hidden = false;
+  const turn = new Turn(query, fields.collection, () => ask(query, fields));
+  try {
+    const session = await sessionFields(mine.signal);
+    await follow(turn, { query, ...fields, ...session, stream: true }, mine.signal);
+  } catch (problem) {
+    if (mine.signal.aborted) turn.stopped();
+    else if (problem instanceof Problem) turn.fail(problem);
+    else throw problem;
+  } finally {
+    running = null;
+    busy(false);
+  }
+}
+
+async function follow(turn, body, signal) {
+  for await (const event of stream("POST", "generate", body, signal)) {
+    if (event.name === "error") throw new Problem(event.data);
+    if (turn.take(event)) return;
+  }
+  throw new Problem(BROKEN);
+}
+
+function busy(is) {
+  const held = document.activeElement === byId(is ? "send" : "stop");
+  byId("send").hidden = is;
+  byId("stop").hidden = !is;
+  if (held) byId(is ? "stop" : "question").focus();
+}
+
+function send() {
+  const field = byId("question");
+  const query = field.value.trim();
+  if (running) {
+    say("An answer is being written; stop it first.");
+    return;
+  }
+  if (!query) {
+    say("Type a question first.");
+    field.focus();
+    return;
+  }
+  field.value = "";
+  fit(field);
+  ask(query, scopeFields());
+}
+
+/** As high as what stands in it; the style sheet says how high at most. */
+function fit(field) {
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight + 2}px`;
+}
+
+function startAnew() {
+  stop();
+  leave();
+  closeSource();
+  byId("turns").replaceChildren();
+  byId("welcome").hidden = false;
+  byId("new").hidden = true;
+  byId("question").focus();
+  say("A new conversation.");
+}
+
+/** Make the field work. */
+export function wireAsk() {
+  const field = byId("question");
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return; // Enter may end a composition
+    event.preventDefault();
+    send();
+  });
+  field.addEventListener("input", () => fit(field));
+  byId("stop").addEventListener("click", stop);
+  byId("new").addEventListener("click", startAnew);
+  field.focus();
+}
