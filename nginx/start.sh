@@ -105,6 +105,8 @@ address_of() {
 
 # derive: the placeholders that are no settings
 derive() {
+    [ -n "$NGINX_WEB_DIR" ] || export NGINX_WEB_DIR="${here%/*}/web"
+    [ -r "$NGINX_WEB_DIR/index.html" ] || tell warning "There is no page in $NGINX_WEB_DIR; NGINX_WEB_DIR names its folder."
     version=$(nginx -v 2>&1 | sed 's|.*nginx/||; s/[^0-9.].*//')
     number=$(printf %s "$version" | awk -F. '{ print $1 * 1000000 + $2 * 1000 + $3 }')
     export NGINX_USER_LINE="" NGINX_LISTEN_HTTP2="" NGINX_HTTP2_LINE="http2 on;" NGINX_TLS_PORT_SEEN=""

@@ -129,11 +129,12 @@ def test_settings_are_named_by_what_they_hold(cluster: Cluster) -> None:
         assert re.search(r"-[a-z0-9]{10}$", each["metadata"]["name"])
 
 
-def test_the_door_has_the_templates_of_the_repository(cluster: Cluster) -> None:
-    (volume,) = [each for each in pod(cluster.workload("nginx"))["volumes"] if each["name"] == "templates"]
+@pytest.mark.parametrize(("name", "folder"), [("templates", "nginx"), ("page", "web")])
+def test_the_door_has_the_files_of_the_repository(cluster: Cluster, name: str, folder: str) -> None:
+    (volume,) = [each for each in pod(cluster.workload("nginx"))["volumes"] if each["name"] == name]
     files = {
         path.name: path.read_text()
-        for path in (ROOT / "nginx").iterdir()
+        for path in (ROOT / folder).iterdir()
         if path.is_file() and path.name != "kustomization.yaml" and path.suffix != ".md"
     }
     assert cluster.get("ConfigMap", volume["configMap"]["name"])["data"] == files
