@@ -22,7 +22,7 @@ test: $(VENV)/.dev $(GENERATED) servers  ## every test that needs no extra
 	$(BIN)/ragline models pull
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-servers:  ## install Redis, RabbitMQ, NGINX and kustomize for the tests, where that may be done
+servers:  ## install Redis, RabbitMQ, NGINX, Chromium and kustomize for the tests, where that may be done
 	tests/servers/install
 	tests/deploy/install $(BIN)
 
