@@ -1,0 +1,137 @@
+"""A headless Chromium of its own, for tests of the page: an empty profile, and nothing in the background."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.command import Command
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+PROGRAM = "chromium"
+DRIVER = "chromedriver"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--lang=en",
+)
+WAIT_S = 60.0
+
+# Set before any script of the page: what a browser only says in passing is kept for the test to ask.
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+});
+window.faults = [];
+window.addEventListener("error", (event) => window.faults.push(String(event.message)));
+window.addEventListener("unhandledrejection", (event) => window.faults.push(String(event.reason)));
+"""
+
+
+class Browser:
+    """What a person at the page does and sees."""
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, *, width: int = 1280, height: int = 900) -> Browser:
+        """The page anew, as if never seen before."""
+        self.resize(width, height)
+        self.driver.get(f"{self.url}/web/mark.svg")  # of the same origin, and without a script that would notice
+        self.driver.execute_script("localStorage.clear()")
+        self.driver.get(f"{self.url}/")
+        self.until(lambda: self.one("#stock").text != "")
+        return self
+
+    def resize(self, width: int, height: int) -> None:
+        """The size that the page has, whatever the window around it."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def prefer(self, **features: str) -> None:
+        """Media features that the person set in their system, such as prefers_color_scheme="dark"."""
+        named = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": named})
+
+    def one(self, selector: str) -> WebElement:
+        """The first element that fits."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        """All elements that fit."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, ready: Callable[[], Any]) -> Any:
+        """Wait until it is so; returns what ``ready`` did."""
+        return WebDriverWait(self.driver, WAIT_S, poll_frequency=0.05).until(lambda _: ready())
+
+    def press(self, *keys: str) -> None:
+        """Keys, wherever the focus is."""
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
+
+    def ask(self, question: str) -> WebElement:
+        """Ask and wait for the end of the answer, however it ends; returns the turn."""
+        before = len(self.all(".turn"))
+        self.run("document.getElementById('question').focus()")
+        self.press(question, "\ue007")
+        self.until(lambda: len(self.all(".turn")) > before)
+        return self.settled()
+
+    def settled(self) -> WebElement:
+        """The last turn once it has ended."""
+        done = ".turn:last-child:not([data-state=searching]):not([data-state=writing])"
+        found: list[WebElement] = self.until(lambda: self.all(done))
+        return found[0]
+
+    def faults(self) -> list[str]:
+        """Violations of the policy, and failures of scripts, since the page was opened."""
+        found: list[str] = self.run("return [...window.violations, ...window.faults]")
+        return found + self.complaints()
+
+    def complaints(self) -> list[str]:
+        """What the browser complained of since it was asked before, such as answers that were refused."""
+        lines: list[dict[str, Any]] = self.driver.execute(Command.GET_LOG, {"type": "browser"})["value"]
+        return [line["message"] for line in lines if line["level"] == "SEVERE"]
+
+
+@contextmanager
+def chromium(url: str, folder: Path) -> Iterator[Browser]:
+    """A browser with an empty profile in ``folder``."""
+    options = Options()
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.binary_location = shutil.which(PROGRAM) or PROGRAM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("pageLoadStrategy", "normal")
+    # With its path given, selenium looks for no driver, and fetches none.
+    driver = webdriver.Chrome(
+        options, Service(shutil.which(DRIVER) or DRIVER, log_output=str(folder / "driver.log"))
+    )
+    try:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+        yield Browser(driver, url)
+    finally:
+        driver.quit()
