@@ -53,7 +53,7 @@ def router(gates: Gates) -> APIRouter:
         gates.note(f"{request.method} {request.url.path} {request.headers['x-request-id']}")
         return await carry_out(gates, orders, request)
 
-    for path in ("/embed", "/retrieve", "/rerank", "/generate", "/summarize"):
+    for path in ("/embed", "/retrieve", "/rerank", "/generate", "/summarize", "/feedback", "/sessions"):
         routes.add_api_route(path, obey, methods=["POST"])
 
     async def receive(request: Request) -> Response:
@@ -69,8 +69,8 @@ def router(gates: Gates) -> APIRouter:
         return seen(gates.name, request)
 
     for path in (
-        *("/documents/{rest:path}", "/jobs/{rest:path}", "/batches/{rest:path}", "/documents"),
-        *("/collections", "/collections/{rest:path}"),
+        *("/documents/{rest:path}", "/jobs/{rest:path}", "/batches/{rest:path}", "/sessions/{rest:path}"),
+        *("/documents", "/collections", "/collections/{rest:path}"),
     ):
         routes.add_api_route(path, show, methods=["GET", "DELETE"])
     return routes

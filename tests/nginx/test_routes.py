@@ -12,6 +12,8 @@ POSTS = {
     "/rerank": "reranker",
     "/generate": "generator",
     "/summarize": "generator",
+    "/feedback": "generator",
+    "/sessions": "generator",
 }
 READS = {
     "/documents": "preprocess",
@@ -22,6 +24,7 @@ READS = {
     "/jobs/job-1/events": "preprocess",
     "/batches/batch-1": "generator",
     "/batches/batch-1/results": "generator",
+    "/sessions/s-1": "generator",
 }
 
 
@@ -32,6 +35,11 @@ def test_a_path_leads_to_its_service(client: httpx.Client, prefix: str, path: st
     answer = client.request(method, prefix + path, json={} if path in POSTS else None)
     assert answer.json()["name"] == (POSTS | READS)[path]
     assert answer.json()["path"] == prefix + path
+
+
+def test_feedback_is_given_but_not_read(client: httpx.Client) -> None:
+    answer = client.get("/feedback")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("path", ["/documents", "/batches", "/v1/documents", "/v1/batches"])
@@ -70,7 +78,7 @@ def test_a_path_arrives_as_it_was_written(client: httpx.Client, path: str) -> No
             "/status",
             "/.git",
         ),
-        *("/admin/reranker", "/v1/admin/reranker", "/admin"),
+        *("/admin/reranker", "/v1/admin/reranker", "/admin", "/feedback/export", "/v1/feedback/export"),
     ],
 )
 def test_an_unknown_path_is_a_problem(client: httpx.Client, path: str) -> None:
