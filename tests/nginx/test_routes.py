@@ -2,6 +2,8 @@
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.nginx.replica import Replica
 from tests.servers.nginx import SERVICES, Nginx
@@ -14,6 +16,12 @@ POSTS = {
     "/summarize": "generator",
     "/feedback": "generator",
     "/sessions": "generator",
+}
+DIALECTS = {
+    ("POST", "/v1/chat/completions"): "generator",
+    ("POST", "/v1/embeddings"): "preprocess",
+    ("GET", "/v1/models"): "generator",
+    ("GET", "/v1/models/manuals:short"): "generator",
 }
 READS = {
     "/documents": "preprocess",
@@ -40,6 +48,27 @@ def test_a_path_leads_to_its_service(client: httpx.Client, prefix: str, path: st
 def test_feedback_is_given_but_not_read(client: httpx.Client) -> None:
     answer = client.get("/feedback")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(("method", "path"), DIALECTS)
+def test_other_clients_find_their_routes_under_v1_alone(client: httpx.Client, method: str, path: str) -> None:
+    answer = client.request(method, path, json={} if method == "POST" else None)
+    assert answer.json()["name"] == DIALECTS[method, path]
+    assert client.request(method, path.removeprefix("/v1")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/chat", "/v1/chat"])
+def test_a_websocket_passes(door: Nginx, path: str) -> None:
+    """Beyond what HTTP needs: the upgrade, both ways, and the code that the service closes with."""
+    with connect(door.url.replace("http", "ws") + path, proxy=None) as chat:
+        for text in ("one", "two"):
+            chat.send(text)
+            assert chat.recv() == f"generator {path} {text}"
+        chat.send("close")
+        with pytest.raises(ConnectionClosed) as closed:
+            chat.recv()
+    assert closed.value.rcvd
+    assert closed.value.rcvd.code == 4321
 
 
 @pytest.mark.parametrize("path", ["/documents", "/batches", "/v1/documents", "/v1/batches"])
