@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from ragline.v1.passage_pb2 import Passage
 from services.generator.attribution import Attribution, Verdict
@@ -20,8 +20,17 @@ from services.generator.llms import LLM, Finish, Usage
 from services.generator.markers import shown, unmarked
 from services.generator.prompt import NO_ANSWER, Prompt, Style
 
-# A sentence as it may be said, empty where it may not, and what was found in it.
-Guard = Callable[[str], tuple[str, tuple[Finding, ...]]]
+
+class Guard(Protocol):
+    """Is shown the sentences of one answer. ``whole``: none of them may be sent before it has seen all."""
+
+    whole: bool
+    refused: bool
+
+    def __call__(self, text: str) -> tuple[str, tuple[Finding, ...]]:
+        """A sentence as it may be said, empty where it may not, and what was found in it."""
+        ...
+
 
 Fate = Literal["said", "flagged", "dropped", "repeated", "guarded"]
 
@@ -65,6 +74,7 @@ class Checker:
         self.declined = False
         self.claims: list[Checked] = []
         self.unsupported: list[Unsupported] = []
+        self.pointers: dict[str, tuple[str, ...]] = {}
         self.findings: list[Finding] = []
         self.usage = Usage()
         self.finish: Finish = "stop"
@@ -106,6 +116,18 @@ class Checker:
                 began = time.perf_counter()
         self.clock.add("generate", time.perf_counter() - began)
         for event in await self.passed(claims.finish(cut=self.finish == "length"), llm.style):
+            yield event
+
+    async def withheld(self, events: AsyncGenerator[Token | Cited, None]) -> AsyncGenerator[Token | Cited, None]:
+        """The events once there are no more; none where the guard refuses what they say: then nothing was said."""
+        async with aclosing(events):
+            held = [event async for event in events]
+        if self.guard and self.guard.refused:
+            self.answer, self.said, self.declined = "", False, True
+            self.citations.clear()
+            self.unsupported.clear()
+            return
+        for event in held:
             yield event
 
     async def passed(self, claims: Iterable[str], style: Style) -> list[Token | Cited]:

@@ -15,6 +15,7 @@ from services.generator.clock import Clock
 from services.generator.events import Question, Ranked
 from services.generator.evidence import Overlap, Sentence, heading, scored, split
 from services.generator.judging import Judge
+from services.generator.lookalike import signs
 from services.generator.pieces import Pieces, own
 from services.generator.sources import Scores, Sources
 
@@ -42,6 +43,7 @@ class Evidence:
     features: abstain.Features
     chance: float
     degraded: tuple[str, ...]
+    calibration: abstain.Calibration = abstain.LEXICAL
 
 
 async def rank(sources: Sources, question: Question, found: retriever_pb2.SearchResult) -> Ranking:
@@ -111,7 +113,7 @@ async def evidence(
     with clock.stage("sentences"):
         likely, by_words = sentences(query, found, ranked)
     if not ranked.scorer or not likely:
-        return judged(by_words, "", ranked, by_words)
+        return judged(query, by_words, "", ranked, by_words)
     first = likely[:limit]
     pieces = Pieces(first, ranked.best)
     try:
@@ -119,13 +121,20 @@ async def evidence(
             made = await sources.rerank(query, pieces.candidates, found.statistics, ranked.scorer)
     except (*AWAY, InvalidRequest) as error:  # also where the scorer has gone meanwhile
         tell(error)
-        return judged(by_words, "", replace(ranked, degraded=(*ranked.degraded, "rerank")), by_words)
+        return judged(query, by_words, "", replace(ranked, degraded=(*ranked.degraded, "rerank")), by_words)
     degraded = tuple(dict.fromkeys((*ranked.degraded, *(f"rerank:{name}" for name in made.failed))))
     scores = pieces.scores(made)
     if scores is None or made.scorer != ranked.scorer:  # those of another scorer are not to be added to its own
-        return judged(by_words, "", replace(ranked, degraded=degraded or ("rerank",)), by_words)
+        return judged(query, by_words, "", replace(ranked, degraded=degraded or ("rerank",)), by_words)
     ordered = scored(first, scores, [each.raw for each in ranked.best])
-    return judged([*ordered, *likely[limit:]], made.scorer, replace(ranked, degraded=degraded), by_words)
+    calibrated = made.scorer in abstain.CALIBRATIONS
+    return judged(
+        query,
+        [*ordered, *likely[limit:]],
+        made.scorer,
+        replace(ranked, degraded=degraded),
+        ordered if calibrated else by_words,
+    )
 
 
 def sentences(
@@ -144,13 +153,19 @@ def sentences(
     return scored(pieces, shares, [each.raw for each in ranked.best], 1.0), by_words
 
 
-def judged(found: Sequence[Sentence], scorer: str, ranked: Ranking, by_words: Sequence[Sentence]) -> Evidence:
-    """The evidence with its chance: from the scorer's scores where they are calibrated, else from the words."""
-    calibration = abstain.CALIBRATIONS.get(scorer)
-    best = max((each.own for each in (found if calibration else by_words) if each.answers), default=0.0)
-    features = abstain.Features(best, abstain.gap(ranked.scores))
-    chance = (calibration or abstain.LEXICAL).chance(features) if found else 0.0
-    return Evidence(tuple(found), features, chance, ranked.degraded)
+def judged(
+    query: str, found: Sequence[Sentence], scorer: str, ranked: Ranking, looked: Sequence[Sentence]
+) -> Evidence:
+    """The evidence with its chance: from the scorer's scores where they are calibrated, else from the words.
+
+    ``looked`` are the sentences with the scores that the chance is computed from.
+    """
+    calibration = abstain.CALIBRATIONS.get(scorer, abstain.LEXICAL)
+    best = max((each.own for each in looked if each.answers), default=0.0)
+    asked = signs(query, looked, [each.passage for each in ranked.best])
+    features = abstain.Features(best, abstain.gap(ranked.scores), asked)
+    chance = calibration.chance(features) if found else 0.0
+    return Evidence(tuple(found), features, chance, ranked.degraded, calibration)
 
 
 def judge(sources: Sources, ranked: Ranking, found: retriever_pb2.SearchResult) -> Judge | None:
