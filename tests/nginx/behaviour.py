@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Request, Response, WebSocket
 from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
 
@@ -53,7 +54,10 @@ def router(gates: Gates) -> APIRouter:
         gates.note(f"{request.method} {request.url.path} {request.headers['x-request-id']}")
         return await carry_out(gates, orders, request)
 
-    for path in ("/embed", "/retrieve", "/rerank", "/generate", "/summarize", "/feedback", "/sessions"):
+    for path in (
+        *("/embed", "/retrieve", "/rerank", "/generate", "/summarize", "/feedback", "/sessions"),
+        *("/chat/completions", "/embeddings"),
+    ):
         routes.add_api_route(path, obey, methods=["POST"])
 
     async def receive(request: Request) -> Response:
@@ -70,10 +74,21 @@ def router(gates: Gates) -> APIRouter:
 
     for path in (
         *("/documents/{rest:path}", "/jobs/{rest:path}", "/batches/{rest:path}", "/sessions/{rest:path}"),
-        *("/documents", "/collections", "/collections/{rest:path}"),
+        *("/documents", "/collections", "/collections/{rest:path}", "/models", "/models/{rest:path}"),
     ):
         routes.add_api_route(path, show, methods=["GET", "DELETE"])
+    routes.add_api_websocket_route("/chat", partial(echo, gates.name))
     return routes
+
+
+async def echo(name: str, socket: WebSocket) -> None:
+    """Send back what comes; ``close`` closes."""
+    await socket.accept()
+    async for text in socket.iter_text():
+        if text == "close":
+            await socket.close(4321)
+            return
+        await socket.send_text(f"{name} {socket.url.path} {text}")
 
 
 async def carry_out(gates: Gates, orders: dict[str, Any], request: Request) -> Response:

@@ -30,7 +30,7 @@ def order(count: int, gate: str, **more: Any) -> dict[str, Any]:
     return {"do": "stream", "count": count, "for": gate, **more}
 
 
-@pytest.mark.parametrize("path", ["/generate", "/v1/generate", "/summarize"])
+@pytest.mark.parametrize("path", ["/generate", "/v1/generate", "/summarize", "/v1/chat/completions"])
 @pytest.mark.parametrize("kind", ["stream", "stream plainly"])
 def test_each_event_comes_when_it_is_written(
     client: httpx.Client, replicas: dict[str, Replica], path: str, kind: str
