@@ -14,7 +14,19 @@ from ragline.cache import Cache
 from ragline.context import Caller, new_id
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator.citations import Citation
-from services.generator.events import Anew, Cited, Event, Outcome, Passages, Question, Ranked, Spent, Token
+from services.generator.events import (
+    Anew,
+    Cited,
+    Event,
+    Finding,
+    Outcome,
+    Passages,
+    Question,
+    Ranked,
+    Spent,
+    Token,
+    Unsupported,
+)
 from services.generator.llms import Usage
 from services.generator.room import Room
 from services.generator.shared import SharedStreams
@@ -131,7 +143,12 @@ def packed(outcome: Outcome, ranked: tuple[Ranked, ...]) -> bytes:
             "answer": outcome.answer,
             "citations": [asdict(citation) for citation in outcome.citations],
             "abstained": outcome.abstained,
+            "unsupported": [asdict(each) for each in outcome.unsupported],
             "model": outcome.model,
+            "prompt": outcome.prompt,
+            "finish": outcome.finish,
+            "findings": [asdict(each) for each in outcome.findings],
+            "pointers": dict(outcome.pointers),
             "ranked": [(each.place, each.score) for each in ranked],
         }
     )
@@ -147,4 +164,16 @@ async def replay(kept: bytes, found: SearchResponse) -> Written:
     for citation in citations:
         yield Cited(citation)
     yield Spent(Usage(), cached=True)
-    yield Outcome(fields["answer"], citations, fields["abstained"], (), Usage(), fields["model"])
+    yield Outcome(
+        fields["answer"],
+        citations,
+        fields["abstained"],
+        (),
+        Usage(),
+        fields["model"],
+        finish=fields.get("finish", "stop"),
+        prompt=fields.get("prompt", ""),
+        unsupported=tuple(Unsupported(**each) for each in fields.get("unsupported", ())),
+        findings=tuple(Finding(**each) for each in fields.get("findings", ())),
+        pointers={pointer: tuple(markers) for pointer, markers in fields.get("pointers", {}).items()},
+    )

@@ -62,7 +62,12 @@ class Settings(settings.Settings):
     evidence_sentences: int = Field(
         16, ge=1, le=1000, description="sentences of the best passages that the reranker scores for an answer"
     )
-    prompt_tokens: int = Field(1600, ge=64, description="most tokens of passages in a prompt, by estimate")
+    prompt_tokens: int = Field(1600, ge=64, description="most tokens of passages in a prompt")
+    prompt: str = Field("", description="name or name@version of the prompt for answers; empty: the shipped one")
+    prompts_dir: Path | None = Field(None, description="folder of prompts of your own, name@version.jinja")
+    collection_prompts: dict[str, str] = Field(
+        default={}, description="prompts of collections, as JSON: name of the collection to that of the prompt"
+    )
     abstain_below: float = Field(
         0.2, ge=0, le=1, description="abstain where the chance that the passages hold an answer is below this"
     )
@@ -126,6 +131,18 @@ class Settings(settings.Settings):
     rerank_timeout_s: float = Field(10.0, gt=0, description="longest wait for the reranker, then go on without")
     cache_url: str = Field("memory://?max_mb=64", description="cache of answers; empty: none")
     cache_ttl_s: float = Field(86_400.0, gt=0, description="how long an answer is kept")
+    semantic_cache: bool = Field(False, description="answer a question that asks the same as a kept one from that")
+    semantic_cosine: float = Field(
+        0.8, ge=0, le=1, description="how near a kept question must be, by the embedder, to be looked at"
+    )
+    semantic_agreement: float = Field(
+        0.65, ge=0, le=1, description="how well two questions must match each other, by the reranker"
+    )
+    semantic_words: float = Field(
+        0.65, ge=0, le=1, description="how well a word that only one of them has must match one of the other's"
+    )
+    semantic_entries: int = Field(256, ge=1, le=4096, description="kept questions looked through, the latest ones")
+    semantic_scorer: str = Field("late_interaction", description="the reranker's scorer that compares questions")
 
     records_url: str | None = Field(
         None, description="where what led to answers is kept; empty: nowhere; unset: records.db in data_dir"

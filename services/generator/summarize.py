@@ -16,6 +16,8 @@ from services.generator.clock import Clock
 from services.generator.events import Anew, Token
 from services.generator.evidence import Sentence, words
 from services.generator.llms import LLM, Usage
+from services.generator.prompts import Prompts, shipped
+from services.generator.prompts.writing import summary
 from services.generator.room import Room
 from services.generator.roster import LAST, Roster
 from services.generator.sources import Sources
@@ -63,10 +65,13 @@ class Work:
 class Summarizer:
     """Of ``llms`` the one that needs no model picks the most central sentences where the others are away."""
 
-    def __init__(self, sources: Sources, llms: Roster, room: Room, limits: Limits) -> None:
+    def __init__(
+        self, sources: Sources, llms: Roster, room: Room, limits: Limits, prompts: Prompts | None = None
+    ) -> None:
         self.sources, self.llms = sources, llms
         self.room = room
         self.limits = limits
+        self.prompts = prompts or shipped()
 
     async def summarize(self, texts: Texts, max_tokens: int) -> Summary:
         """The whole summary at once."""
@@ -151,7 +156,7 @@ class Summarizer:
         spans = sentences(part)
         found = [Sentence(0, start, end, part[start:end]) for start, end in spans]
         ranked = await asyncio.to_thread(centrality.ranked, found)
-        ask = prompt.summary(part, ranked)
+        ask = summary(self.prompts, part, ranked)
         known = {number(word) for word in words(part)}
 
         async def attempt(llm: LLM) -> AsyncGenerator[str, None]:

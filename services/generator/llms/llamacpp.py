@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from ragline.settings import SettingsError
 from services.generator.evidence import words
 from services.generator.llms import Finish, Parts, Piece, Usage
 from services.generator.llms._bounds import Slots, within
+from services.generator.llms._tokens import Tokenizer
 from services.generator.prompt import Prompt, Style
 
 # Prefill is done in batches of so many tokens; between two of them a request can be cancelled.
@@ -50,9 +51,12 @@ def load(
     """
     file = weights(parts.model(model))
     count = threads or max(1, parts.threads // 2)
-    server = start(parameters(file, context * slots, slots, count))
+    params = parameters(file, context * slots, slots, count)
+    server = start(params)
     name = file.parent.name if model == str(file) else Path(model).name
-    return LlamaCpp(server, name, style, context, Slots(slots, max_waiting, name), parts.timeout_s)
+    made = LlamaCpp(server, name, style, context, Slots(slots, max_waiting, name), parts.timeout_s)
+    made.tokenizer = Tokenizer(server.listening_address, params.api_keys[0])
+    return made
 
 
 def weights(place: Path) -> Path:
@@ -105,6 +109,7 @@ class LlamaCpp:
         self.threads = ThreadPoolExecutor(slots.count, thread_name_prefix="llamacpp")
         self.running: set[Request] = set()
         self.closing = False
+        self.tokenizer: Tokenizer | None = None
 
     async def generate(
         self, prompt: Prompt, *, max_tokens: int, temperature: float
@@ -137,6 +142,13 @@ class LlamaCpp:
         self.running.discard(request)
         self.slots.give_back()
 
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, as the model makes them; raises Unavailable."""
+        await self.check()
+        if self.tokenizer is None:
+            raise Unavailable(f"{self.name} has no tokenizer to ask.")
+        return await self.tokenizer.count(texts)
+
     async def check(self) -> None:
         """Raise Unavailable once it is closed."""
         if self.closing:
@@ -148,6 +160,8 @@ class LlamaCpp:
         for request in self.running:
             request.stopped.set()
         await asyncio.to_thread(self.threads.shutdown)
+        if self.tokenizer:
+            await self.tokenizer.close()
         self.server = None
 
 
@@ -227,7 +241,7 @@ def request_body(prompt: Prompt, max_tokens: int, temperature: float, *, one_lin
         "stream_options": {"include_usage": True},
         "return_progress": True,  # calls back during prefill too, so that it can be cancelled there
     }
-    return body | {"stop": ["\n"]} if one_line else body
+    return body | prompt.response_format | ({"stop": ["\n"]} if one_line else {})
 
 
 def reported(error: dict[str, Any]) -> RaglineError:

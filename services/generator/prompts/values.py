@@ -72,8 +72,13 @@ SAMPLES: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] = {
             {"question": "How long?", "sentences": []},
         ],
         "passages": [
-            {"question": "How long?", "passages": _PASSAGES, "no_answer": NO_ANSWER},
-            {"question": "How long?", "passages": [], "no_answer": NO_ANSWER},
+            {
+                "question": "How long?",
+                "passages": _PASSAGES,
+                "instructions": "Answer like a pirate.",
+                "no_answer": NO_ANSWER,
+            },
+            {"question": "How long?", "passages": [], "instructions": "", "no_answer": NO_ANSWER},
         ],
     },
     "summary": {"": [{"text": "It has a warranty of two years."}]},

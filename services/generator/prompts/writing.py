@@ -34,7 +34,7 @@ Sizes = Mapping[str, int]
 class Counting(Protocol):
     """An LLM that can say how many tokens it makes of texts."""
 
-    async def count(self, texts: Sequence[str]) -> list[int]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text; raises Unavailable where it cannot say."""
         ...
 
@@ -56,15 +56,13 @@ class Writing:
         said = orjson.dumps(turns(question)) if template.turns else b""
         return f"{template.id} {template.digest} {self.budget} {hashlib.sha256(said).hexdigest()}"
 
-    async def sizes(self, llm: LLM, question: Question, given: Sequence[Passage]) -> Sizes:
-        """The tokens of what may be shown, by the LLM's own count, where they matter and it has one."""
+    async def sizes(self, llm: LLM, given: Sequence[Passage]) -> Sizes:
+        """The tokens of what may be shown, by the LLM's own count, where it has one and passages are shown."""
         if llm.style == "extract" or not isinstance(llm, Counting):
             return {}
         every = list(dict.fromkeys(texts(given)))
-        if sum(map(tokens, every)) <= self.room(llm, question):
-            return {}  # all of it fits by the estimate, which errs to the high side
         try:
-            return dict(zip(every, await llm.count(every), strict=True))
+            return dict(zip(every, await llm.count_tokens(every), strict=True))
         except RaglineError:
             return {}
 
@@ -90,10 +88,11 @@ class Writing:
         room = llm.context_tokens - question.max_tokens
         wanted = min(self.budget, room)
         said = spoken(turns(question), int(wanted * TURNS_SHARE), size) if template.turns else ()
-        bare = template.prompt(said, question=question.query, passages=[], no_answer=NO_ANSWER)
+        values = {"question": question.query, "instructions": question.instructions, "no_answer": NO_ANSWER}
+        bare = template.prompt(said, passages=[], **values)
         spent = sum(size(message["content"]) + MESSAGE_TOKENS for message in bare.messages)
         shown = packed(given, found, min(self.budget, room - spent), size, template.order)
-        made = template.prompt(said, question=question.query, passages=shown, no_answer=NO_ANSWER)
+        made = template.prompt(said, passages=shown, **values)
         return replace(made, sentences=tuple(found))
 
     def room(self, llm: LLM, question: Question) -> int:
@@ -112,6 +111,11 @@ def extract(template: Template, query: str, found: Sequence[Sentence], budget: i
         chosen.append(sentence)
     lines = [Line(number, " ".join(each.text.split())) for number, each in enumerate(chosen, 1)]
     return replace(template.prompt(question=query, sentences=lines), sentences=tuple(chosen))
+
+
+def summary(prompts: Prompts, text: str, found: Sequence[Sentence]) -> Prompt:
+    """Asks for a summary of ``text``; ``found`` are its sentences, the most central first."""
+    return replace(prompts.choose("", "summary").prompt(text=text), sentences=tuple(found))
 
 
 def turns(question: Question) -> list[Said]:

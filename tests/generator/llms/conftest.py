@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.generator import evidence, prompt
+from services.generator import evidence
 from services.generator.llms import Parts, llamacpp
 from services.generator.llms.llamacpp import LlamaCpp
 from services.generator.prompt import Prompt
+from services.generator.prompts import shipped
+from services.generator.prompts.writing import extract
 from tests.generator import world
 
 
@@ -31,7 +33,8 @@ async def smol(parts: Parts) -> AsyncIterator[LlamaCpp]:
 def ask() -> Prompt:
     """Which sentence says how long the warranty is."""
     passages = [world.passage("kestrel")]
-    return prompt.extract("How long is the warranty?", evidence.split(passages, 9), 400)
+    template = shipped().choose("", "answer", "extract")
+    return extract(template, "How long is the warranty?", evidence.split(passages, 9), 400)
 
 
 @pytest.fixture
