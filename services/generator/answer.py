@@ -10,7 +10,7 @@ from ragline.context import new_id
 from ragline.errors import Internal, Unavailable
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator import abstain
-from services.generator.checking import Checker
+from services.generator.checking import Checker, Guard
 from services.generator.clock import Clock
 from services.generator.draft import Draft
 from services.generator.events import (
@@ -27,6 +27,7 @@ from services.generator.events import (
     Token,
 )
 from services.generator.explaining import explanation
+from services.generator.format import Form, allow
 from services.generator.fusing import Wording
 from services.generator.keeping import Answers
 from services.generator.llms import Usage
@@ -108,7 +109,8 @@ class Answerer:
         asked = begun.asked
         found, wordings = await self.search(asked, clock)
         llm = self.llms.chosen(asked.llm)
-        variant = f"{llm.name} {self.choices} {self.writing.variant(asked, llm)}"
+        guards = self.steps.guards.variant if self.steps.guards else ""
+        variant = f"{llm.name} {self.choices} {self.writing.variant(asked, llm)} {guards}"
         events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
         cached = False
         ranked: tuple[Ranked, ...] = ()
@@ -116,7 +118,9 @@ class Answerer:
             async for event in events:
                 cached = cached or event == Spent(Usage(), cached=True)
                 if isinstance(event, Passages):
-                    ranked = event.ranked
+                    ranked = await self.shown(event.ranked)
+                    yield Passages(ranked)
+                    continue
                 if not isinstance(event, Outcome):
                     yield event
                     continue
@@ -138,6 +142,7 @@ class Answerer:
         away: tuple[str, ...] = ()
         self.llms.line(question.llm)  # or it is refused before anything is done for it
         self.writing.chosen(question, self.llms.chosen(question.llm))
+        allow(question, self.llms.chosen(question.llm))
         if self.steps.guards:
             with clock.stage("guard"):
                 question, findings = await self.steps.guards.question(question)
@@ -146,6 +151,14 @@ class Answerer:
             with clock.stage("rewrite"):
                 asked, away = await self.steps.conversation.begin(question)
         return Begun(question, asked, findings, away)
+
+    async def shown(self, ranked: tuple[Ranked, ...]) -> tuple[Ranked, ...]:
+        """The passages as the guards let them be shown: those of a kept answer come as they were found."""
+        return await self.steps.guards.again(ranked) if self.steps.guards else ranked
+
+    def guard(self) -> Guard | None:
+        """A guard for one answer, where there are guards."""
+        return self.steps.guards.answer() if self.steps.guards else None
 
     async def search(self, question: Question, clock: Clock) -> tuple[SearchResponse, tuple[Wording, ...]]:
         """The passages that match the question, or another wording of it; and which found what."""
@@ -185,15 +198,14 @@ class Answerer:
         yield Passages(ranking.best)
         limit = self.choices.evidence_sentences
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
-        guard = self.steps.guards.claim if self.steps.guards else None
         given = [each.passage for each in ranking.best]
         judging = judge(self.sources, ranking, found.results[0])
         policy = question.unsupported or self.choices.unsupported
-        sizes = await self.writing.sizes(self.llms.chosen(question.llm), question, given)
+        sizes = await self.writing.sizes(self.llms.chosen(question.llm), given)
         draft = Draft(
             question,
             lambda llm: self.writing.ask(question, llm, given, held.sentences, sizes),
-            lambda: Checker(given, held.sentences, clock, guard, judging, policy),
+            lambda: checker_of(question)(given, held.sentences, clock, self.guard(), judging, policy),
             clock,
         )
         chain = self.llms.chain(question.llm)
@@ -217,12 +229,18 @@ class Answerer:
             finish=checker.finish,
             prompt=asked.id,
             unsupported=tuple(checker.unsupported),
+            pointers=checker.pointers,
             findings=(*findings, *checker.findings),
             timings_ms=clock.times_ms,
             explain=explanation(question, ranking, held, asked, checker, self.choices.abstain_below)
             if question.explain
             else None,
         )
+
+
+def checker_of(question: Question) -> type[Checker]:
+    """What looks at an answer: at its sentences, or at the leaves of its JSON."""
+    return Form if question.schema_json else Checker
 
 
 def made(outcome: Outcome, begun: Begun, wordings: tuple[Wording, ...]) -> Outcome:

@@ -109,6 +109,7 @@ class CitationBody(BaseModel):
     start: int
     end: int
     page: int | None = Field(None, description="absent where the format has no pages")
+    masked: bool = Field(False, description="true: each letter of the quote that a guard hides is a full block")
     score: float = Field(description="how much of the claim the quote holds, up to 1")
 
 
@@ -160,6 +161,9 @@ class AnswerBody(BaseModel):
     like: str | None = Field(None, description="the question that the kept answer was made for, if another one")
     unsupported: list[UnsupportedBody] = Field([], description="only where they were to be flagged")
     findings: list[FindingBody] = Field([], description="only where a guard found something")
+    pointers: dict[str, list[str]] = Field(
+        {}, description="only with schema: the markers of each value, by its JSON pointer"
+    )
     explain: dict[str, Any] | None = Field(None, description="only with explain")
 
 

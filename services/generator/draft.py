@@ -43,7 +43,9 @@ class Draft:
         if self.checker.said:
             self.void = self.usage
             self.checker = self.fresh()
-        async with aclosing(self.checker.check(llm, self.ask(llm), self.question)) as events:
+        said = self.checker.check(llm, self.ask(llm), self.question)
+        guard = self.checker.guard
+        async with aclosing(self.checker.withheld(said) if guard and guard.whole else said) as events:
             async for event in events:
                 yield event
         chain.settled = self.checker.declined

@@ -155,6 +155,7 @@ class Outcome:
     """How an answer came out; what of it is the same for everyone who asked.
 
     ``finish`` is "length" where ``max_tokens`` cut it short, ``prompt`` the name@version that asked the LLM.
+    ``pointers`` are the markers of an answer that follows a schema, by JSON pointer.
     """
 
     answer: str
@@ -169,6 +170,7 @@ class Outcome:
     prompt: str = ""
     unsupported: tuple[Unsupported, ...] = ()
     findings: tuple[Finding, ...] = ()
+    pointers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,20 @@ class Chain:
             await asyncio.sleep(0)  # many long passages hold nobody else up
         return tuple(kept), added(findings)
 
+    async def again(self, ranked: Sequence[Ranked]) -> tuple[Ranked, ...]:
+        """Passages that an answer was made from before, as they were shown then."""
+        return tuple([self.shown(each, self.masks(each.passage.text)) for each in ranked])
+
+    def masks(self, text: str) -> list[Match]:
+        """What of a passage is masked."""
+        return merged(
+            match
+            for watch in self.watches
+            if (policy := watch.policies.get("passages"))
+            for match in watch.find(text, "passages")
+            if policy == "mask" or (policy == "flag" and match.always)
+        )
+
     def shown(self, ranked: Ranked, masks: Sequence[Match]) -> Ranked:
         """A passage as it may be shown. What only an answer masks is blanked where the source is quoted."""
         text = ranked.passage.text
@@ -137,6 +151,7 @@ class Speech:
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
+        self.whole = chain.whole
         self.spaced = self.solid = ""
         self.refused = False
 

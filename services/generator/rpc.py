@@ -16,6 +16,7 @@ from services.generator import asking
 from services.generator.answer import Answerer
 from services.generator.citations import Citation
 from services.generator.events import Cited, Done, Event, Passages, Question, Retrieval, Spent, Token, Turn
+from services.generator.guards._masking import BLANK
 from services.generator.llms import Usage
 from services.generator.sources import MODES
 
@@ -118,6 +119,7 @@ def citation(made: Citation) -> generator_pb2.Citation:
         end=made.end,
         page=made.page or 0,
         score=made.score,
+        masked=BLANK in made.quote,
     )
 
 
@@ -148,4 +150,8 @@ def done(event: Done) -> generator_pb2.Done:
         like=event.like,
         unsupported=[generator_pb2.Unsupported(**asdict(each)) for each in outcome.unsupported],
         findings=[generator_pb2.GuardFinding(**asdict(each)) for each in event.findings],
+        pointers=[
+            generator_pb2.Pointer(pointer=pointer, markers=markers)
+            for pointer, markers in outcome.pointers.items()
+        ],
     )

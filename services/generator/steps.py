@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.generator.checking import Guard
 from services.generator.events import Done, Finding, Question, Ranked
 from services.generator.prompts.writing import Writing
 
 
 class Guards(Protocol):
-    """Looks at what goes in and what comes out."""
+    """Looks at what goes in and what comes out. ``variant`` is all that they are told, which answers depend on."""
+
+    variant: str
 
     async def question(self, question: Question) -> tuple[Question, tuple[Finding, ...]]:
         """The question as it may be asked; raises Refused where it may not."""
@@ -21,8 +24,12 @@ class Guards(Protocol):
         """The passages that an answer may be made from, as they may be shown to an LLM."""
         ...
 
-    def claim(self, text: str) -> tuple[str, tuple[Finding, ...]]:
-        """A sentence of the answer as it may be said; empty where it may not."""
+    async def again(self, ranked: Sequence[Ranked]) -> tuple[Ranked, ...]:
+        """The passages of a kept answer as they were shown when it was made; nothing is counted twice."""
+        ...
+
+    def answer(self) -> Guard:
+        """A guard for the sentences of one answer, which is shown them in order."""
         ...
 
 

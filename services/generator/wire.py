@@ -11,6 +11,7 @@ import orjson
 from ragline.v1.passage_pb2 import Passage
 from services.generator.citations import Citation
 from services.generator.events import Cited, Done, Event, Passages, Spent, Token
+from services.generator.guards._masking import BLANK
 from services.generator.summarize import Summary
 
 
@@ -48,6 +49,8 @@ def answer(done: Done) -> dict[str, Any]:
     }
     optional = {"query": done.query, "session_id": done.session_id, "like": done.like}
     body |= {name: value for name, value in optional.items() if value}
+    if outcome.pointers:
+        body["pointers"] = {pointer: list(markers) for pointer, markers in outcome.pointers.items()}
     if outcome.unsupported:
         body["unsupported"] = [asdict(each) for each in outcome.unsupported]
     if done.findings:
@@ -56,8 +59,9 @@ def answer(done: Done) -> dict[str, Any]:
 
 
 def citation(made: Citation) -> dict[str, Any]:
-    """A citation; ``page`` only where the document has pages."""
-    return {name: value for name, value in asdict(made).items() if name != "page" or value is not None}
+    """A citation; ``page`` only where the document has pages, ``masked`` only where letters of the quote are."""
+    body = {name: value for name, value in asdict(made).items() if name != "page" or value is not None}
+    return {**body, "masked": True} if BLANK in made.quote else body
 
 
 def passage(found: Passage, score: float) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Ask:
 
     def body(self, endpoint: Endpoint) -> dict[str, Any]:
         """The request in the OpenAI dialect."""
-        return {
+        return self.prompt.response_format | {
             "model": endpoint.model,
             "messages": self.prompt.messages,
             "temperature": self.temperature,
