@@ -83,6 +83,8 @@ class Sources:
         response = await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
         if not others:
             return response, ()
+        if len(response.results) != len(request.queries):
+            raise Internal("The retriever did not search for each wording once.")
         found = [[hit.passage.id for hit in result.hits] for result in response.results]
         wordings = tuple(Wording(text, tuple(ids)) for text, ids in zip(request.queries, found, strict=True))
         fused = fuse(response.results, top_k)

@@ -100,13 +100,17 @@ class Shelf(retriever_pb2_grpc.RetrieverServicer):
         wanted = json.loads(request.filter_json or "{}")
         if set(wanted) - {"kind"}:
             raise InvalidRequest("filter knows no such key.", field=f"filter.{min(wanted)}")
-        result = retriever_pb2.SearchResult()
         found = [] if request.collection == "empty" else self.matching(wanted)
-        overlap = Overlap(request.queries[0], [p.text for p in found])
+        results = [self.ranked(query, found, request.top_k) for query in request.queries]
+        return retriever_pb2.SearchResponse(results=results, generation=self.generation)
+
+    def ranked(self, query: str, found: Sequence[Passage], top_k: int) -> retriever_pb2.SearchResult:
+        result = retriever_pb2.SearchResult()
+        overlap = Overlap(query, [p.text for p in found])
         scores = [overlap.share(p.title, p.text) for p in found]
-        for score, each in sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])[: request.top_k]:
+        for score, each in sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])[:top_k]:
             result.hits.add(passage=each, score=score, sparse_score=score, sparse_rank=len(result.hits) + 1)
-        return retriever_pb2.SearchResponse(results=[result], generation=self.generation)
+        return result
 
     def matching(self, wanted: dict[str, str]) -> list[Passage]:
         return [p for p in self.passages if all(json.loads(p.metadata_json)[k] == v for k, v in wanted.items())]
