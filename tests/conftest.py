@@ -11,6 +11,7 @@ from ragline.models import ModelStore
 from ragline.settings import Settings, SettingsError
 from tests.servers.fixtures import (
     faketime,
+    llama_server,
     milvus_installed,
     milvus_server,
     nginx_installed,
@@ -24,6 +25,7 @@ from tests.suite import Suite
 # Fixtures that live elsewhere.
 __all__ = [
     "faketime",
+    "llama_server",
     "milvus_installed",
     "milvus_server",
     "nginx_installed",

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.servers.llama import LLAMA_KEY, LlamaServer
 from tests.servers.milvus import MilvusServer
 from tests.servers.nginx import PROGRAM as NGINX
 from tests.servers.nginx import SBIN
@@ -91,3 +92,10 @@ def faketime() -> str:
     if not found:
         missing("libfaketime is not installed; apt-get install libfaketime")
     return str(found[0])
+
+
+@pytest.fixture(scope="session")
+def llama_server(smollm2: Path) -> Iterator[LlamaServer]:
+    """One server of the OpenAI dialect with SmolLM2 for all tests; none stops it."""
+    with LlamaServer(next(smollm2.glob("*.gguf")), key=LLAMA_KEY) as server:
+        yield server

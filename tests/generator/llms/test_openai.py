@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import uvicorn
-import xllamacpp
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,6 +19,7 @@ from starlette.routing import Route
 from ragline.errors import InvalidRequest, RaglineError, TimedOut, TooLarge, Unavailable
 from services.generator.llms import Parts, Piece, openai
 from services.generator.prompt import Prompt
+from tests.servers.llama import SLOTS, LlamaServer
 
 ASK = Prompt("summary", "You are brief.", "Write a story about a lake.")
 
@@ -34,32 +33,12 @@ async def pieces(llm: openai.OpenAI, prompt: Prompt = ASK, max_tokens: int = 12)
         return [piece async for piece in got]
 
 
-class LlamaServer:
-    """llama.cpp's HTTP server with SmolLM2."""
-
-    def __init__(self, file: Path) -> None:
-        self.key = secrets.token_hex()
-        params = xllamacpp.CommonParams()
-        params.model.path = str(file)
-        params.n_ctx, params.n_parallel, params.verbosity, params.port = 512, 1, -1, 0
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        params.hostnames = ["127.0.0.1"]
-        params.api_keys = [self.key]
-        self.server = xllamacpp.Server(params)
-        self.url = f"{self.server.listening_address}/v1"
-
-
-@pytest.fixture(scope="module")
-def llama(smollm2: Path) -> LlamaServer:
-    """A real server of the dialect."""
-    return LlamaServer(next(smollm2.glob("*.gguf")))
-
-
 @pytest.mark.models
-async def test_streams_with_usage_from_a_real_server(llama: LlamaServer) -> None:
-    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
+async def test_streams_with_usage_from_a_real_server(llama_server: LlamaServer) -> None:
+    llm = openai.load(parts(llama_server.key), model="smol", base_url=llama_server.url)
     got = await pieces(llm)
     assert len([piece for piece in got if piece.text]) > 5
+    assert got[-1].finish == "length"
     usage = got[-1].usage
     assert usage is not None
     assert (usage.prompt_tokens > 10, usage.completion_tokens) == (True, 12)
@@ -67,24 +46,26 @@ async def test_streams_with_usage_from_a_real_server(llama: LlamaServer) -> None
 
 
 @pytest.mark.models
-async def test_leaving_frees_the_server(llama: LlamaServer) -> None:
-    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
-    got = llm.generate(ASK, max_tokens=400, temperature=0)
-    await anext(got)
-    await got.aclose()
-    assert len(await pieces(llm, max_tokens=3)) >= 3  # its one slot is free again
+async def test_leaving_frees_the_server(llama_server: LlamaServer) -> None:
+    llm = openai.load(parts(llama_server.key), model="smol", base_url=llama_server.url)
+    left = [llm.generate(ASK, max_tokens=1500, temperature=0) for _ in range(SLOTS)]
+    for got in left:
+        await anext(got)
+    for got in left:
+        await got.aclose()
+    assert len(await pieces(llm, max_tokens=3)) >= 3  # its slots are free again
     await llm.close()
 
 
 @pytest.mark.models
-async def test_a_real_servers_refusals(llama: LlamaServer) -> None:
-    llm = openai.load(parts("wrong"), model="smol", base_url=llama.url)
+async def test_a_real_servers_refusals(llama_server: LlamaServer) -> None:
+    llm = openai.load(parts("wrong"), model="smol", base_url=llama_server.url)
     with pytest.raises(Unavailable, match="key, model or base_url"):
         await pieces(llm)
     await llm.close()
-    llm = openai.load(parts(llama.key), model="smol", base_url=llama.url)
+    llm = openai.load(parts(llama_server.key), model="smol", base_url=llama_server.url)
     with pytest.raises(TooLarge, match="option context"):
-        await pieces(llm, Prompt("summary", "", "water " * 2000))
+        await pieces(llm, Prompt("summary", "", "water " * 4000))
     await llm.close()
 
 
