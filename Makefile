@@ -9,7 +9,7 @@ PASSAGES ?= 100000
 KILLS ?= 20
 STORE_KILLS ?= 200
 
-.PHONY: run test servers check format proto lock env-example bench bench-retrieval eval chaos clean help
+.PHONY: run test servers clients check format proto lock env-example bench bench-retrieval eval chaos clean help
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,13 @@ test: $(VENV)/.dev $(GENERATED) servers  ## every test that needs no extra
 servers:  ## install Redis, RabbitMQ, NGINX, Chromium and kustomize for the tests, where that may be done
 	tests/servers/install
 	tests/deploy/install $(BIN)
+
+clients: .venv-clients/.done  ## install LangChain and LlamaIndex, whose clients tests/stack holds the dialects to
+
+.venv-clients/.done: tests/clients/requirements.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
 
 check: $(VENV)/.dev $(GENERATED)  ## secrets, lint, format, types, import rules
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
@@ -64,7 +71,7 @@ lock: $(VENV)/.dev  ## write constraints.txt from what is installed now
 	$(PIP) freeze --all --exclude-editable | sed -E 's/\+cpu$$//' | grep -v -e ' @ ' -e '^-e' > constraints.txt
 
 clean:  ## remove the environment, what was generated and caches; documents in .ragline stay
-	rm -rf $(VENV) ragline/v1 *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-clients ragline/v1 *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Ragline needs Python 3.11 or newer; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
