@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench import embed, generate, ingest, nginx
+from bench import embed, generate, ingest, nginx, streams
 from bench.report import table
 from bench.reranking import run as reranking
 from bench.retrieval import making
@@ -55,6 +55,20 @@ def rerankings() -> None:
     folder = ModelStore(load(Settings).models_dir).path("all-MiniLM-L6-v2")
     with tempfile.TemporaryDirectory() as data:
         rows = reranking.measure(folder, Path(data))
+    print(f"\n{threads.available()} cores\n\n{table(rows)}")
+    sys.exit(any(row.holds is False for row in rows))
+
+
+@app.command("streams")
+def at_once(
+    clients: Annotated[int, typer.Option(min=10, help="Streams at once.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 24,
+    slots: Annotated[int, typer.Option(min=1, help="Answers that the LLM writes at once.")] = 4,
+    style: Annotated[str, typer.Option(help="How the LLM is asked: passages, extract.")] = "passages",
+) -> None:
+    """Many streams at once on the embedded LLM: whole, fair, within fixed memory."""
+    with tempfile.TemporaryDirectory() as data:
+        rows = streams.measure(Path(data), streams.Plan(clients, max_tokens, slots, style))
     print(f"\n{threads.available()} cores\n\n{table(rows)}")
     sys.exit(any(row.holds is False for row in rows))
 
