@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from services.generator.alike import LEAST_CHANCE, chance, contradicts, features
-from services.generator.citations import Citer, Needs, Source, Support
+from services.generator.citations import LEAST_SUPPORT, Citer, Needs, Source, Support
 from services.generator.judging import Judge, Likeness
 
 # So many pieces of passages, those that share most words with a claim, are compared with it.
@@ -79,15 +79,12 @@ class Attribution:
     ) -> Verdict:
         """The piece most likely to say the claim, if any is likely enough and none of its words says otherwise."""
         chances = [chance(features(needs, piece, one)) for piece, one in zip(pieces, alike, strict=True)]
-        order = sorted(range(len(pieces)), key=lambda at: -chances[at])
-        likely = [at for at in order if chances[at] >= LEAST_CHANCE]
-        best = next((at for at in likely if not contradicts(needs, pieces[at])), None)
-        if best is None:
-            reason = contradicts(needs, pieces[order[0]]) if likely else self.reason(needs)
-            return replace(made, support=None, rule=None, reason=reason, chance=chances[order[0]])
-        piece = pieces[best]
+        best = max(range(len(pieces)), key=chances.__getitem__)
+        piece, likely = pieces[best], chances[best]
+        if reason := contradicts(needs, piece) if likely >= LEAST_CHANCE else self.reason(needs):
+            return replace(made, support=None, rule=None, reason=reason, chance=likely)
         support = Support(piece.passage, piece.start, piece.end, held(needs, piece, alike[best]))
-        return replace(made, support=support, rule="likeness", reason="", chance=chances[best])
+        return replace(made, support=support, rule="likeness", reason="", chance=likely)
 
     def reason(self, needs: Needs) -> str:
         """What of a claim no passage has: numbers first, then names, then words."""
@@ -103,9 +100,11 @@ class Attribution:
         if not able:
             return named("no sentence has all of", needs, needs.numbers | needs.names)
         nearest = max(able, key=lambda source: len(source.known(needs)))
-        if lost := needs.words - nearest.known(needs):
+        lost = needs.words - nearest.known(needs)
+        turned = contradicts(needs, nearest)
+        if lost and not (turned and len(lost) <= (1 - LEAST_SUPPORT) * len(needs.words)):
             return named("the closest sentence lacks the word", needs, lost)
-        return contradicts(needs, nearest) or "no sentence holds enough of it"
+        return turned or "no sentence holds enough of it"
 
 
 def named(what: str, needs: Needs, lost: set[str]) -> str:

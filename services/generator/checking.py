@@ -93,7 +93,7 @@ class Checker:
     @property
     def dropped(self) -> list[str]:
         """What no passage supports and was left out."""
-        return [each.text for each in self.claims if each.fate == "dropped"]
+        return [each.text for each in self.claims if each.fate == "dropped" and each.text]
 
     async def check(self, llm: LLM, ask: Prompt, question: Question) -> AsyncGenerator[Token | Cited, None]:
         """What the LLM says and the passages support: each claim, its marker, and a new citation.
@@ -155,6 +155,8 @@ class Checker:
         text = shown(passage.text[support.start : support.end]) if style == "extract" else verdict.claim
         text = self.guarded(text, verdict)
         if not text:
+            if new:
+                self.citations.remove(citation)
             return []
         self.claims.append(Checked(text, verdict, "said", citation.marker))
         token = Token(self.say(f"{text} {citation.marker}"))
@@ -162,13 +164,15 @@ class Checker:
 
     def doubted(self, verdict: Verdict) -> list[Token | Cited]:
         """A claim that nothing supports: left out, or said and noted with the reason."""
-        told, findings = self.guard(verdict.claim) if self.guard else (verdict.claim, ())
-        flag = self.policy == "flag" and told and NO_ANSWER not in told
-        if not flag:
-            if told:
-                self.claims.append(Checked(told, verdict, "dropped"))
+        if self.policy == "drop" or NO_ANSWER in verdict.claim or not verdict.claim:
+            # What no guard has looked at is told to nobody, and to a guard what is not said is nothing.
+            self.claims.append(Checked("" if self.guard else verdict.claim, verdict, "dropped"))
             return []
+        told, findings = self.guard(verdict.claim) if self.guard else (verdict.claim, ())
         self.findings.extend(findings)
+        if not told:
+            self.claims.append(Checked("", verdict, "guarded"))
+            return []
         # A reason names words of the claim, among them perhaps the very ones that a guard took out.
         reason = "no passage says this" if findings or not verdict.reason else verdict.reason
         self.claims.append(Checked(told, verdict, "flagged"))

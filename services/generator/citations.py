@@ -107,7 +107,7 @@ class Needs:
         self.written = dict(zip(reversed(folded), reversed(found), strict=True))
         self.words = {word for word in folded if word not in PLAIN and word not in _NEGATIONS}
         self.numbers = {word for word in folded if any(letter.isdigit() for letter in word)}
-        named = (fold(word) for word in found[1:] if word[0].isupper())
+        named = (number(fold(word)) for word in found[1:] if word[0].isupper())
         self.names = {word for word in named if word not in PLAIN} - self.numbers
         self.first = folded[0] if found and folded[0] in self.words - self.numbers else None
         self.negated = any(negates(word) for word in folded)
@@ -153,7 +153,7 @@ class Source:
     def negates(self, held: set[str]) -> bool:
         """Whether a negation stands between the first and the last of the words, or right before the first."""
         places = [at for at, word in enumerate(self.ordered) if word in held]
-        return bool(places) and any(map(negates, self.ordered[max(0, places[0] - 2) : places[-1] + 1]))
+        return bool(places) and any(map(negates, self.ordered[max(0, places[0] - 3) : places[-1] + 1]))
 
 
 def page(passage: Passage, start: int) -> int | None:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
 from services.generator import evidence
+from services.generator.attribution import Attribution
 from services.generator.checking import Checker, Guard
 from services.generator.citations import Citer
 from services.generator.clock import Clock
-from services.generator.events import Cited, Policy, Token
+from services.generator.events import Cited, Finding, Policy, Token
 from services.generator.markers import shown, unmarked
 from tests.generator import world
 
@@ -177,6 +178,131 @@ def test_quotes_are_literal_in_any_source(sources: list[str]) -> None:
 
 def test_huge_output_is_checked_in_linear_time() -> None:
     consistent(said("Entry costs 6 euros for adults. " * 400 + "x" * 100_000))
+
+
+@given(TEXT, st.sampled_from(["extract", "passages"]), st.booleans())
+def test_what_is_flagged_is_exactly_what_carries_no_citation(text: str, style: str, masks: bool) -> None:
+    checker = said(text, style, "flag", Masking() if masks else None)
+    consistent(checker)
+    flagged = [checker.answer[each.start : each.end] for each in checker.unsupported]
+    assert flagged == [each.text for each in checker.claims if each.fate == "flagged"]
+    assert all(each.reason for each in checker.unsupported)
+    rest, at = "", 0
+    for each in checker.unsupported:
+        assert at <= each.start < each.end
+        rest, at = rest + checker.answer[at : each.start], each.end
+    rest += checker.answer[at:]
+    cited = [f"{each.text} {each.marker}" for each in checker.claims if each.fate == "said"]
+    assert " ".join(rest.split()) == " ".join(" ".join(cited).split())
+
+
+class Masking:
+    """Takes out numbers, so that a text gets shorter; refuses what speaks of ferries."""
+
+    whole = refused = False
+
+    def __call__(self, text: str) -> tuple[str, tuple[Finding, ...]]:
+        if "erries" in text:
+            return "", (Finding("ferries", "answer", "refuse", "ferries"),)
+        masked = re.sub(r"\d+", "#", text)
+        return masked, (Finding("digits", "answer", "mask", "number"),) if masked != text else ()
+
+
+def test_a_flagged_sentence_stays_without_a_marker_and_says_what_no_passage_has() -> None:
+    text = "Entry costs 6 euros for adults. Entry costs 9 euros for children [1]. Brell is twinned with Oslo."
+    checker = said(text, policy="flag")
+    assert checker.answer == (
+        "Entry costs 6 euros for adults. [1] Entry costs 9 euros for children. Brell is twinned with Oslo."
+    )
+    assert [(checker.answer[each.start : each.end], each.reason) for each in checker.unsupported] == [
+        ("Entry costs 9 euros for children.", "no passage has the number 9"),
+        ("Brell is twinned with Oslo.", "no passage has the name Oslo"),
+    ]
+    assert said(text).answer == "Entry costs 6 euros for adults. [1]"
+
+
+def test_a_reason_does_not_tell_what_a_guard_took_out() -> None:
+    checker = said("The code of the safe in Brell is 90210.", policy="flag", guard=Masking())
+    assert checker.answer == "The code of the safe in Brell is #."
+    assert [each.reason for each in checker.unsupported] == ["no passage says this"]
+    assert [each.action for each in checker.findings] == ["mask"]
+
+
+def test_a_refusal_of_the_llm_is_never_flagged() -> None:
+    checker = said("NO ANSWER", policy="flag")
+    assert (checker.answer, checker.declined, checker.unsupported) == ("", True, [])
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        ("The Kestrel router comes with a 12-month warranty.", "no passage has the number 12"),
+        ("The mayor of Brell is Karl Marx.", "no passage has the names Karl, Marx"),
+        ("The Kestrel router has 4,200 lamps.", "no sentence has all of Kestrel, 4,200"),
+        ("Ferries run in winter.", "the passage says it with a negation"),
+        ("The Kestrel router never came with a two-year warranty.", "the passage says it without a negation"),
+        ("Brell lies on the south shore of Lake Orvan.", "the passage says 'north', not 'south'"),
+        ("Fishermen love herring.", "the closest sentence lacks the words Fishermen, love, herring"),
+        ("So it is.", "it says nothing that a passage could support"),
+    ],
+)
+def test_a_reason_says_what_is_missing(claim: str, reason: str) -> None:
+    checker = said(claim, policy="flag")
+    assert [each.reason for each in checker.unsupported] == [reason]
+
+
+def test_names_may_not_change_places() -> None:
+    text = "The French army under Louis defeated the Saxon army under Otto."
+    passage = Passage(id="a#0", document_id="a", text=text, start=0, end=len(text))
+    attribution = Attribution(Citer([passage], evidence.split([passage], 9)))
+    turned = "The French army under Otto defeated the Saxon army under Louis."
+    passive = "The Saxon army under Otto was defeated by the French army under Louis."
+    verdicts = asyncio.run(attribution.check([text, turned, passive]))
+    assert [verdict.support is not None for verdict in verdicts] == [True, False, True]
+    assert verdicts[1].reason == "the passage has the names in another order"
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "[1]", "[ 2 ]", "[1, 2]", "[1][2]", "[[1]]", "[[1], [2]]", "[1\u20133]",
+        "[1-3]", "[1...3]", "[^4]", "\u301012\u3011",
+        "\uff3b\uff11\uff3d", "[\u00b9]", "[\u2460]", "[1 and 2]", "[Source 1]", "[source: 1; source: 2]",
+        "[see 3]", "[\u200b1]",
+        "[1\u200d]", "[\u0663]", "[1[2]3]", "[[[7]]]", "\u30141\u3015",
+    ],
+)  # fmt: skip
+def test_no_invented_marker_is_left(marker: str) -> None:
+    assert said(f"Entry costs 6 euros for adults {marker}.").answer == "Entry costs 6 euros for adults. [1]"
+    flagged = said(f"Entry is dear {marker}.", policy="flag").answer
+    assert flagged == "Entry is dear."
+
+
+@given(st.text(alphabet="[]\u3010\u3011\uff3b0123\u0661\u00b2^,-\u2013; \u200b\u200dab.", max_size=40))
+def test_what_is_left_holds_no_marker_however_they_are_nested(text: str) -> None:
+    assert not re.search(r"\[\d+\]", unmarked(text))
+    assert unmarked(unmarked(text)) == unmarked(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x = [] and [y]", "from [12:30] on", "an area of 5 m\u00b2", "a[i]", "[citation needed]"]
+)
+def test_what_is_no_marker_stays(text: str) -> None:
+    assert unmarked(text) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("**Note** the `**kwargs` of 2**3.", "Note the `**kwargs` of 2**3."),
+        ("**Note this.", "Note this."),
+        ("It ends** here.", "It ends here."),
+        ("- It is **so**.", "It is so."),
+        ("call f(**options)", "call f(**options)"),
+    ],
+)
+def test_halves_of_bold_type_are_not_shown(source: str, text: str) -> None:
+    assert shown(source) == text
 
 
 def test_tidying() -> None:
