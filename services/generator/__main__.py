@@ -21,10 +21,13 @@ from services.generator.batches.opening import Opened, open_batches
 from services.generator.conversing import open_conversations
 from services.generator.dialects.opening import open_chat, open_openai
 from services.generator.feedback.opening import open_records
+from services.generator.guarding import open_guards
 from services.generator.keeping import Answers
 from services.generator.lineup import Loaded, load_llms
-from services.generator.prompts import shipped
+from services.generator.prompts import Prompts
+from services.generator.prompts.writing import Writing
 from services.generator.room import Room
+from services.generator.semantic.opening import open_semantic
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
 from services.generator.steps import Steps
@@ -61,23 +64,35 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     )
     outside = Outside(llms, cache, (retriever, reranker) if reranker else (retriever,))
     sources = Sources(
-        retriever, reranker or None, Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s)
+        retriever,
+        reranker or None,
+        Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s),
+        vectors=settings.semantic_cache,
     )
-    answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"))
+    semantic = open_semantic(settings, cache, sources)
+    answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"), semantic)
     kept = open_records(settings, None)
-    talk = open_conversations(settings, llms.roster, shipped())
+    prompts = prompts_of(settings)
+    talk = open_conversations(settings, llms.roster, prompts)
     answerer = Answerer(
         sources,
         llms.roster,
         answers,
         choices(settings),
-        Steps(conversation=talk.conversations, expansion=talk.expansions, records=kept.records),
+        Steps(
+            guards=open_guards(settings.guards),
+            conversation=talk.conversations,
+            expansion=talk.expansions,
+            records=kept.records,
+            writing=Writing(prompts, settings.prompt_tokens),
+        ),
     )
     summarizer = Summarizer(
         sources,
         llms.roster,
         room(settings, "summaries"),
         Limits(settings.max_summary_chars, settings.max_summary_parallel),
+        prompts,
     )
     limits = limits_of(settings)
     routes = api.router(answerer, summarizer, limits, settings.max_summary_documents)
@@ -119,6 +134,12 @@ def working(made: Service, opened: Opened) -> Service:
 def no_rpc(server: grpc.aio.Server) -> Sequence[str]:
     """No services of its own."""
     return ()
+
+
+def prompts_of(settings: Settings) -> Prompts:
+    """The shipped prompts and those of the operator."""
+    folders = [settings.prompts_dir] if settings.prompts_dir else []
+    return Prompts(folders, settings.prompt, settings.collection_prompts)
 
 
 def room(settings: Settings, what: str) -> Room:

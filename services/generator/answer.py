@@ -30,7 +30,6 @@ from services.generator.explaining import explanation
 from services.generator.format import Form, allow
 from services.generator.fusing import Wording
 from services.generator.keeping import Answers
-from services.generator.llms import Usage
 from services.generator.prompts import shipped
 from services.generator.prompts.writing import Writing
 from services.generator.ranking import evidence, judge, rank
@@ -112,11 +111,12 @@ class Answerer:
         guards = self.steps.guards.variant if self.steps.guards else ""
         variant = f"{llm.name} {self.choices} {self.writing.variant(asked, llm)} {guards}"
         events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
-        cached = False
+        cached, like = False, ""
         ranked: tuple[Ranked, ...] = ()
         async with aclosing(events):
             async for event in events:
-                cached = cached or event == Spent(Usage(), cached=True)
+                if isinstance(event, Spent) and event.cached:
+                    cached, like = True, event.like
                 if isinstance(event, Passages):
                     ranked = await self.shown(event.ranked)
                     yield Passages(ranked)
@@ -132,6 +132,7 @@ class Answerer:
                     cached,
                     query=asked.query if asked.query != question.query else "",
                     session_id=question.session_id,
+                    like=like,
                     findings=(*begun.findings, *event.findings),
                 )
                 yield await self.end(begun.heard, done, ranked)

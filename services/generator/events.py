@@ -114,10 +114,11 @@ class Cited:
 
 @dataclass(frozen=True)
 class Spent:
-    """Tokens that this request took: none where the answer was ``cached``."""
+    """Tokens that this request took: none where the answer was ``cached``, maybe for a question ``like`` it."""
 
     usage: Usage
     cached: bool = False
+    like: str = ""
 
 
 @dataclass(frozen=True)

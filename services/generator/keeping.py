@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import orjson
 
@@ -29,12 +29,23 @@ from services.generator.events import (
 )
 from services.generator.llms import Usage
 from services.generator.room import Room
+from services.generator.semantic import Semantic
 from services.generator.shared import SharedStreams
 
 Written = AsyncGenerator[Event | Anew | Outcome, None]
 PREFIX = "answer:"
 CLAIM_S = 10.0  # how long another replica is waited for, as long as it seems to be at work
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, what was found for it, what else its answer depends on, and the key of all that."""
+
+    question: Question
+    found: SearchResponse
+    variant: str
+    key: str
 
 
 class Answers:
@@ -44,8 +55,9 @@ class Answers:
     that is gone, or takes long, or has a cache that is away, is not waited for: then each writes its own.
     """
 
-    def __init__(self, cache: Cache | None, ttl_s: float, room: Room) -> None:
+    def __init__(self, cache: Cache | None, ttl_s: float, room: Room, semantic: Semantic | None = None) -> None:
         self.cache = cache
+        self.semantic = semantic
         self.ttl_s = ttl_s
         self.room = room
         self.shared: SharedStreams[Event | Anew | Outcome] = SharedStreams(lambda event: isinstance(event, Anew))
@@ -65,25 +77,38 @@ class Answers:
             else:
                 key = key_of(question, found, variant)
                 kept = await self.read(key)
+                asked = Asked(question, found, variant, key)
                 source = (
-                    replay(kept, found)
-                    if kept
-                    else self.shared.join(key, lambda: self.find(key, found, make), caller)
+                    replay(kept, found) if kept else self.shared.join(key, lambda: self.find(asked, make), caller)
                 )
             async with aclosing(source):
                 async for event in source:
                     yield event
 
-    async def find(self, key: str, found: SearchResponse, make: Callable[[], Written]) -> Written:
-        """The events of the answer that another replica is writing, or of a new one."""
-        kept, claimed = await self.turn(key)
+    async def find(self, asked: Asked, make: Callable[[], Written]) -> Written:
+        """The events of the answer that another replica is writing, of one to a like question, or of a new one."""
+        kept, claimed = await self.turn(asked.key)
+        like = ""
         try:
-            async with aclosing(replay(kept, found) if kept else self.keep(key, make)) as events:
+            if kept is None and self.semantic:
+                kept, like = await self.alike(asked, self.semantic)
+            source = replay(kept, asked.found, like) if kept else self.keep(asked, make)
+            async with aclosing(source) as events:
                 async for event in events:
                     yield event
         finally:
             if claimed and self.cache:
-                await self.cache.release(key)
+                await self.cache.release(asked.key)
+
+    async def alike(self, asked: Asked, semantic: Semantic) -> tuple[bytes | None, str]:
+        """The kept answer to a question that asks the same, if all it cites was found now, and that question."""
+        like = await semantic.like(asked.question, asked.found, asked.variant)
+        if like is None:
+            return None, ""
+        kept = await self.read(like.key)
+        refusal = "gone" if kept is None else "" if rests(kept, asked.found) else "passages"
+        semantic.tell(refusal or "hit")
+        return (None, "") if refusal else (kept, like.question)
 
     async def turn(self, key: str) -> tuple[bytes | None, bool]:
         """The answer once it is kept, or None when it is this replica's to write; and whether it has the claim."""
@@ -101,7 +126,7 @@ class Answers:
                 return None, True
         return None, False
 
-    async def keep(self, key: str, make: Callable[[], Written]) -> Written:
+    async def keep(self, asked: Asked, make: Callable[[], Written]) -> Written:
         """The events of a new answer, which is kept when it is done."""
         ranked: tuple[Ranked, ...] = ()
         async with aclosing(make()) as events:
@@ -109,7 +134,9 @@ class Answers:
                 if isinstance(event, Passages):
                     ranked = event.ranked
                 elif isinstance(event, Outcome) and self.cache and not event.degraded:
-                    await self.cache.set_many({key: packed(event, ranked)}, self.ttl_s)
+                    await self.cache.set_many({asked.key: packed(event, ranked)}, self.ttl_s)
+                    if self.semantic and event.citations and not event.abstained:
+                        await self.semantic.learn(asked.question, asked.found, asked.variant, asked.key)
                 yield event
 
     async def read(self, key: str) -> bytes | None:
@@ -137,7 +164,7 @@ def key_of(question: Question, found: SearchResponse, variant: str) -> str:
 
 
 def packed(outcome: Outcome, ranked: tuple[Ranked, ...]) -> bytes:
-    """An answer as it is kept: its passages by their place among the hits, whose ids are in the key."""
+    """An answer as it is kept: its passages by their ids, with their scores."""
     return orjson.dumps(
         {
             "answer": outcome.answer,
@@ -149,21 +176,37 @@ def packed(outcome: Outcome, ranked: tuple[Ranked, ...]) -> bytes:
             "finish": outcome.finish,
             "findings": [asdict(each) for each in outcome.findings],
             "pointers": dict(outcome.pointers),
-            "ranked": [(each.place, each.score) for each in ranked],
+            "ranked": [(each.passage.id, each.score) for each in ranked],
         }
     )
 
 
-async def replay(kept: bytes, found: SearchResponse) -> Written:
-    """The events of a kept answer."""
+def rests(kept: bytes, found: SearchResponse) -> bool:
+    """Whether all that a kept answer cites is among what was found now, letter by letter."""
+    passages = {hit.passage.id: hit.passage for hit in found.results[0].hits}
+    citations = [Citation(**citation) for citation in orjson.loads(kept)["citations"]]
+    for citation in citations:
+        passage = passages.get(citation.passage_id)
+        if passage is None or passage.document_id != citation.document_id:
+            return False
+        source = passage.source or passage.text
+        begin = citation.start - passage.start
+        if begin < 0 or source[begin : citation.end - passage.start] != citation.quote:
+            return False
+    return bool(citations)
+
+
+async def replay(kept: bytes, found: SearchResponse, like: str = "") -> Written:
+    """The events of a kept answer; ``like`` is the question it was made for, where that is another one."""
     fields = orjson.loads(kept)
-    hits = found.results[0].hits
+    places = {hit.passage.id: (place, hit) for place, hit in enumerate(found.results[0].hits, 1)}
     citations = tuple(Citation(**citation) for citation in fields["citations"])
-    yield Passages(tuple(Ranked(hits[place - 1], score, place) for place, score in fields["ranked"]))
+    ranked = [(places[id_], score) for id_, score in fields["ranked"] if id_ in places]
+    yield Passages(tuple(Ranked(hit, score, place) for (place, hit), score in ranked))
     yield Token(fields["answer"])
     for citation in citations:
         yield Cited(citation)
-    yield Spent(Usage(), cached=True)
+    yield Spent(Usage(), cached=True, like=like)
     yield Outcome(
         fields["answer"],
         citations,

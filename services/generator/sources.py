@@ -45,12 +45,23 @@ class Timeouts:
 
 
 class Sources:
-    """Both services as plain calls. ``reranker`` None: there is none, and order and scores are the search's."""
+    """Both services as plain calls. ``reranker`` None: there is none, and order and scores are the search's.
 
-    def __init__(self, retriever: grpc.aio.Channel, reranker: grpc.aio.Channel | None, timeouts: Timeouts) -> None:
+    ``vectors`` asks the retriever for the questions' vectors, too.
+    """
+
+    def __init__(
+        self,
+        retriever: grpc.aio.Channel,
+        reranker: grpc.aio.Channel | None,
+        timeouts: Timeouts,
+        *,
+        vectors: bool = False,
+    ) -> None:
         self.retriever = retriever_pb2_grpc.RetrieverStub(retriever)
         self.reranker = None if reranker is None else reranker_pb2_grpc.RerankerStub(reranker)
         self.timeouts = timeouts
+        self.vectors = vectors
 
     async def check(self) -> None:
         """Raise Unavailable unless the retriever answers; without the reranker there still are answers."""
@@ -79,6 +90,7 @@ class Sources:
             diversity=wanted.diversity,
             neighbours=wanted.neighbours,
             collapse=wanted.collapse,
+            vectors=self.vectors,
         )
         response = await call(self.retriever.Search, request, timeout_s=self.timeouts.retrieve_s)
         if not others:
