@@ -1,10 +1,14 @@
 """When not to answer, and what is said then."""
 
 import math
+from dataclasses import replace
+
+import pytest
 
 from ragline.v1.passage_pb2 import Passage
 from services.generator import abstain
 from services.generator.abstain import CALIBRATIONS, LEXICAL, Features
+from services.generator.lookalike import Signs
 from tests.generator import world
 
 
@@ -14,6 +18,19 @@ def test_a_better_sentence_is_a_better_chance() -> None:
         assert chances == sorted(chances)
         assert 0 < chances[0] < 0.3
         assert 0.7 < chances[-1] < 1
+
+
+def test_each_sign_lowers_the_chance_and_the_terms_say_by_how_much() -> None:
+    calibration = CALIBRATIONS["late_interaction"]
+    plain = Features(0.55, 0.2, Signs(lead=0.1))
+    for name in ("negated", "opposed", "number", "name"):
+        turned = replace(plain, signs=replace(plain.signs, **{name: 1.0}))
+        assert calibration.chance(turned) < calibration.chance(plain) - 0.05
+        _, asked = calibration.terms(turned)
+        assert asked[name] < 0
+        assert LEXICAL.chance(turned) == LEXICAL.chance(plain)
+    product = math.prod(1 / (1 + math.exp(-sum(terms.values()))) for terms in calibration.terms(plain))
+    assert calibration.chance(plain) == pytest.approx(product)
 
 
 def test_a_few_passages_have_no_gap() -> None:
