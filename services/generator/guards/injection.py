@@ -24,6 +24,13 @@ _TOKENS = re.compile(
     r"|^#{2,4}\s*(?:system|instructions?|human|assistant|user|response)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
+# What such words say is said by somebody who wants to be taken for the one that they name.
+_SPOKEN = re.compile(
+    r"(?:<\|(?:im_start|start_header_id|system|user|assistant)\|>|\[INST\]|<<SYS>>|<start_of_turn>"
+    r"|^#{2,4}\s*(?:system|instructions?)\s*:).{0,500}?"
+    r"(?:<\|(?:im_end|eot_id|end)\|>|\[/INST\]|<</SYS>>|<end_of_turn>|\n\n|\Z)",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
 _BROKEN = str.maketrans("<>|[]#\uff5c", "\u2039\u203a\u00a6()\u266f\u00a6")
 # Flags of three countries are written with tag letters; nothing else that people write is.
 _FLAGS = "(?<![\U0001f3f4\U000e0000-\U000e007f])"
@@ -71,6 +78,7 @@ class Injection:
         if stage == "answer":
             return [*found, *carriers(text, stage)]
         found += carriers(text, stage)
+        found += [Match(*match.span(), "order in a template", REMOVED) for match in _SPOKEN.finditer(text)]
         folded = fold(text)
         found += orders(text, folded, self.signs)
         if stage == "question":
