@@ -54,6 +54,11 @@ class Template:
         """How responses and traces name it."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def ref(self) -> str:
+        """What keys of caches hold: the id, and which text goes by it."""
+        return f"{self.id} {self.digest}"
+
     def prompt(self, said: tuple[Said, ...] = (), **values: Any) -> Prompt:
         """What the LLM is asked, with its values: see ``values``; ``said`` are the turns of the conversation.
 

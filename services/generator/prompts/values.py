@@ -81,7 +81,12 @@ SAMPLES: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] = {
             {"question": "How long?", "passages": [], "instructions": "", "no_answer": NO_ANSWER},
         ],
     },
-    "summary": {"": [{"text": "It has a warranty of two years."}]},
+    "summary": {
+        "": [
+            {"text": "It has a warranty of two years.", "focus": "the warranty"},
+            {"text": "It has a warranty of two years.", "focus": ""},
+        ]
+    },
     "standalone": {"": [{"question": "And how long is it?", "turns": _TURNS}]},
     "expand": {"": [{"question": "How long is the warranty?", "count": 3}]},
 }

@@ -54,7 +54,7 @@ class Writing:
         """What of an answer depends on the prompt: its very text, and the turns where it shows them."""
         template = self.chosen(question, llm)
         said = orjson.dumps(turns(question)) if template.turns else b""
-        return f"{template.id} {template.digest} {self.budget} {hashlib.sha256(said).hexdigest()}"
+        return f"{template.ref} {self.budget} {hashlib.sha256(said).hexdigest()}"
 
     async def sizes(self, llm: LLM, given: Sequence[Passage]) -> Sizes:
         """The tokens of what may be shown, by the LLM's own count, where it has one and passages are shown."""
@@ -113,9 +113,9 @@ def extract(template: Template, query: str, found: Sequence[Sentence], budget: i
     return replace(template.prompt(question=query, sentences=lines), sentences=tuple(chosen))
 
 
-def summary(prompts: Prompts, text: str, found: Sequence[Sentence]) -> Prompt:
-    """Asks for a summary of ``text``; ``found`` are its sentences, the most central first."""
-    return replace(prompts.choose("", "summary").prompt(text=text), sentences=tuple(found))
+def summary(prompts: Prompts, text: str, found: Sequence[Sentence], focus: str = "") -> Prompt:
+    """Asks for a summary of ``text``, or of what it says about ``focus``; ``found`` are its sentences, best first."""
+    return replace(prompts.choose("", "summary").prompt(text=text, focus=focus), sentences=tuple(found))
 
 
 def turns(question: Question) -> list[Said]:

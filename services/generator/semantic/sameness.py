@@ -62,7 +62,7 @@ class Sense:
     """What a question turns on."""
 
     def __init__(self, question: str) -> None:
-        plain = _AROUND.sub("", question.strip()) or question
+        plain = _AROUND.sub("", question.lstrip()) or question
         found = [match.group() for match in WORD.finditer(plain)]
         folded = [fold(word) for word in found]
         self.quotes = tuple(sorted(" ".join(filter(None, q)).casefold() for q in _QUOTED.findall(question)))
@@ -75,18 +75,21 @@ class Sense:
         self.persons = tuple(sorted({PERSONS[w] for w in folded if w in PERSONS}))
         self.tense = tense(folded)
         self.names = {fold(word) for word in found[1:] if word[:1].isupper() and word != "I"} - PLAIN
-        self.words = [each for each in content(question) if each.form not in asked]
+        self.words = [
+            each for each in content(question, len(question) - len(plain)) if fold(each.text) not in asked
+        ]
         self.forms = [each.form for each in self.words]
 
 
-def content(question: str) -> list[Word]:
-    """The words that say what it is about, in order."""
+def content(question: str, begin: int) -> list[Word]:
+    """The words from ``begin`` on that say what it is about, in order."""
     found: list[Word] = []
     before = ""
-    for match in WORD.finditer(question):
+    for match in WORD.finditer(question, begin):
         word = fold(match.group())
         if word not in PLAIN and word not in NEGATIONS:
-            found.append(Word(match.group(), stem(counted(word) or word), before, match.start(), match.end()))
+            form = counted(word) or UNITS.get(match.group().casefold()) or stem(word)
+            found.append(Word(match.group(), form, before, match.start(), match.end()))
             before = ""
         elif word in PREPOSITIONS:
             before = PREPOSITIONS[word]
