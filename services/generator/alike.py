@@ -6,7 +6,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from services.generator.citations import Needs, Source, stem
+from services.generator.citations import Needs, Source, negates, stem
+from services.generator.evidence import PLAIN
 from services.generator.judging import Likeness
 from services.generator.opposites import opposites
 
@@ -16,6 +17,8 @@ from services.generator.opposites import opposites
 SCORE, WEAKEST, ORDER, BIAS = 0.98, 2.58, 0.60, -2.71
 # At this chance as many paraphrases pass as by their words alone, and a quarter of the inventions.
 LEAST_CHANCE = 0.30
+# So many words behind a negation may be what it negates.
+REACH = 5
 
 
 def features(needs: Needs, source: Source, likeness: Likeness) -> tuple[float, float, float]:
@@ -36,12 +39,32 @@ def contradicts(needs: Needs, source: Source) -> str:
     held = source.held(needs)
     if source.negates(held) != needs.negated:
         return "the passage says it without a negation" if needs.negated else "the passage says it with a negation"
+    if word := denied(needs.ordered, source.ordered):
+        return f"the passage says it with a negation of {word!r}"
+    if word := denied(source.ordered, needs.ordered):
+        return f"the passage says it without a negation of {word!r}"
     for word in sorted(needs.words - source.known(needs)):
         if turned := opposites(word) & source.words:
             return f"the passage says {min(turned)!r}, not {word!r}"
     if exchanged(needs, source):
         return "the passage has the names in another order"
     return ""
+
+
+def denied(said: Sequence[str], other: Sequence[str]) -> str:
+    """The first word right behind a negation of ``other`` that ``said`` has without one; empty where none is."""
+    for at, word in enumerate(other):
+        if negates(word):
+            head = next((each for each in other[at + 1 : at + 1 + REACH] if telling(each)), "")
+            places = [place for place, each in enumerate(said) if head and each == head]
+            if places and not any(any(map(negates, said[max(0, to - REACH) : to])) for to in places):
+                return head
+    return ""
+
+
+def telling(word: str) -> bool:
+    """Whether a folded word says what a text is about."""
+    return word not in PLAIN and not negates(word)
 
 
 def order(needs: Needs, source: Source) -> float:
