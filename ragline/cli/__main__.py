@@ -17,6 +17,7 @@ import ragline
 from ragline import settings as base
 from ragline.cli import backup as backups
 from ragline.cli import batch as batches
+from ragline.cli import chat as chats
 from ragline.cli import doctor as doctors
 from ragline.cli import eval as evals
 from ragline.cli import feedback as feedbacks
@@ -28,7 +29,7 @@ from ragline.cli import reranker as rerankers
 from ragline.cli import upkeep
 from ragline.cli.client import Client, Failure
 from ragline.cli.settings import Settings
-from ragline.cli.terminal import STEERING, out, shown
+from ragline.cli.terminal import out, shown
 from ragline.models import ModelStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask questions of your own documents.")
@@ -37,6 +38,7 @@ app.add_typer(models, name="models")
 app.add_typer(queues.app, name="queue")
 app.add_typer(rerankers.app, name="reranker")
 app.add_typer(evals.app, name="eval")
+app.add_typer(chats.app)
 app.add_typer(feedbacks.app, name="feedback")
 app.add_typer(upkeep.app)
 app.add_typer(backups.app)
@@ -92,23 +94,6 @@ def ingest(
     out.print(f"{report.stored} in, {report.unchanged} unchanged, {len(report.errors)} failed")
     if report.errors:
         raise typer.Exit(1)
-
-
-@app.command()
-def ask(
-    question: str,
-    collection: Collection = "default",
-    top_k: TopK = 5,
-) -> None:
-    """Answer a question from the documents, with sources."""
-    body = {"query": question, "collection": collection, "top_k": top_k, "stream": True}
-    with client() as suite:
-        for event, data in suite.events("/generate", body):
-            if event == "token":
-                sys.stdout.write(STEERING.sub("", data["text"]))
-                sys.stdout.flush()
-            elif event == "done":
-                print_sources(data)
 
 
 @app.command()
@@ -236,17 +221,6 @@ def place(passage: dict[str, Any]) -> str:
     """Where a passage stands: document, and page if it has one."""
     page = f", page {passage['page']}" if passage.get("page") else ""
     return f"{passage['title'] or passage['document_id']} ({passage['document_id']}{page})"
-
-
-def print_sources(answer: dict[str, Any]) -> None:
-    """The citations below a streamed answer."""
-    out.print("\n" if answer["citations"] else "")
-    for citation in answer["citations"]:
-        page = f", page {citation['page']}" if citation.get("page") else ""
-        quote = " ".join(citation["quote"].split())
-        out.print(f"{escape(citation['marker'])} {shown(citation['document_id'])}{page}: “{shown(quote)}”")
-    if answer["degraded"]:
-        out.print(f"[yellow]went without: {', '.join(answer['degraded'])}[/yellow]")
 
 
 def main() -> None:
