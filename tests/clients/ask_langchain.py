@@ -14,7 +14,7 @@ QUESTION = "How long does the warranty of the P-100 pump last?"
 
 def main(url: str, collection: str) -> None:
     """Ask whole, streamed, with what was said before; embed; fail."""
-    chat = ChatOpenAI(base_url=f"{url}/v1", api_key="none", model=collection, stream_usage=True)
+    chat = ChatOpenAI(base_url=f"{url}/v1", api_key="-", model=collection, stream_usage=True)
     made = chat.invoke(QUESTION)
     assert "four years" in made.text, made
     assert made.response_metadata["finish_reason"] == "stop"
@@ -40,7 +40,7 @@ def main(url: str, collection: str) -> None:
 def embed(url: str) -> None:
     """Texts, rather than numbers of tokens, which another tokenizer made."""
     embeddings = OpenAIEmbeddings(
-        base_url=f"{url}/v1", api_key="none", model="all-MiniLM-L6-v2", check_embedding_ctx_length=False
+        base_url=f"{url}/v1", api_key="-", model="all-MiniLM-L6-v2", check_embedding_ctx_length=False
     )
     vectors = embeddings.embed_documents(["A pump.", "Leave."])
     assert [len(vector) for vector in vectors] == [384, 384]

@@ -18,7 +18,7 @@ def main(url: str, collection: str) -> None:
     llm = OpenAILike(
         model=collection,
         api_base=f"{url}/v1",
-        api_key="none",
+        api_key="-",
         is_chat_model=True,
         context_window=8192,
         max_retries=0,
@@ -36,7 +36,7 @@ def main(url: str, collection: str) -> None:
         ChatMessage(role="user", content="How much paid leave is there a year?"),
     ]
     assert "30 days" in (asyncio.run(llm.achat(before)).message.content or "")
-    embedding = OpenAILikeEmbedding(model_name="all-MiniLM-L6-v2", api_base=f"{url}/v1", api_key="none")
+    embedding = OpenAILikeEmbedding(model_name="all-MiniLM-L6-v2", api_base=f"{url}/v1", api_key="-")
     vectors = embedding.get_text_embedding_batch(["A pump.", "Leave."])
     assert [len(vector) for vector in vectors] == [384, 384]
     query = embedding.get_query_embedding("A pump.")

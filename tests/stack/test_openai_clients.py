@@ -37,7 +37,7 @@ def clients() -> Path:
 
 
 def test_openai(suite: Suite, handbook: str) -> None:
-    with openai.OpenAI(base_url=f"{suite.url}/v1", api_key="none", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{suite.url}/v1", api_key="-", max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(
             model=handbook, messages=[{"role": "user", "content": QUESTION}]
         )
@@ -67,7 +67,7 @@ def test_openai(suite: Suite, handbook: str) -> None:
 
 def test_openai_many_at_once(suite: Suite, handbook: str) -> None:
     async def main() -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"{suite.url}/v1", api_key="none") as client:
+        async with openai.AsyncOpenAI(base_url=f"{suite.url}/v1", api_key="-") as client:
             asked = [
                 client.chat.completions.create(model=handbook, messages=[{"role": "user", "content": QUESTION}])
                 for _ in range(8)

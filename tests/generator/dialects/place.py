@@ -55,7 +55,7 @@ class Served:
 
     def openai(self, **options: Any) -> openai.AsyncOpenAI:
         """OpenAI's own client, as it is; it does not try again unless told."""
-        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **options)
+        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="-", max_retries=0, **options)
         self.opened.append(client)
         return client
 
