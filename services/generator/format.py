@@ -50,7 +50,7 @@ class Shape:
         self.schema: Any = json.loads(schema_json)
         try:
             self.validator = jsonschema_rs.validator_for(
-                self.schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True
+                self.schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True, mask="the value"
             )
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             reason = str(error).partition("\n")[0]
@@ -58,7 +58,7 @@ class Shape:
         self.fixed = frozenset(fixed(self.schema))
 
     def fault(self, value: Any) -> str:
-        """What is wrong with a value; empty where nothing is."""
+        """What is wrong with a value, without what it says, which no guard has seen; empty where nothing is."""
         for error in self.validator.iter_errors(value):
             place = "".join(f"/{step}" for step in error.instance_path)
             return f"{error.message[:300]}{f' at {place}' if place else ''}"

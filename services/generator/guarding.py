@@ -17,6 +17,8 @@ from services.generator.guards import POLICIES, STAGES, Guard, Match, Parts, Pol
 from services.generator.guards._masking import masked, merged, rewritten
 
 GUARDS = "services.generator.guards"
+# What stands above a passage wherever it is shown.
+HEADING = ("title", "section")
 # So many texts are remembered with what a guard found in them: the same passages are found again and again.
 REMEMBERED = 2048
 
@@ -78,16 +80,17 @@ class Chain:
         kept: list[Ranked] = []
         findings: tuple[Finding, ...] = ()
         for each in ranked:
-            looked = self.look(each.passage.text, "passages")
-            findings += looked.findings
-            if not looked.refused:
-                kept.append(self.shown(each, looked.masks))
+            texts = (each.passage.text, *(getattr(each.passage, name) for name in HEADING))
+            looked = [self.look(text, "passages") for text in texts if text]
+            findings += tuple(finding for one in looked for finding in one.findings)
+            if not any(one.refused for one in looked):
+                kept.append(self.shown(each))
             await asyncio.sleep(0)  # many long passages hold nobody else up
         return tuple(kept), added(findings)
 
     async def again(self, ranked: Sequence[Ranked]) -> tuple[Ranked, ...]:
         """Passages that an answer was made from before, as they were shown then."""
-        return tuple([self.shown(each, self.masks(each.passage.text)) for each in ranked])
+        return tuple([self.shown(each) for each in ranked])
 
     def masks(self, text: str) -> list[Match]:
         """What of a passage is masked."""
@@ -99,19 +102,25 @@ class Chain:
             if policy == "mask" or (policy == "flag" and match.always)
         )
 
-    def shown(self, ranked: Ranked, masks: Sequence[Match]) -> Ranked:
+    def shown(self, ranked: Ranked) -> Ranked:
         """A passage as it may be shown. What only an answer masks is blanked where the source is quoted."""
         text = ranked.passage.text
+        masks = self.masks(text)
+        heads = {name: getattr(ranked.passage, name) for name in HEADING}
+        heads = {name: masked(head, found) for name, head in heads.items() if (found := self.masks(head))}
         quoted = [
             match
             for watch in self.watches
             if watch.policies.get("answer") == "mask" and watch.policies.get("passages") != "mask"
             for match in watch.find(text, "answer")
         ]
-        if not masks and not quoted:
+        if not masks and not quoted and not heads:
             return ranked
+        hit = rewritten(ranked.hit, masks, merged(quoted))
+        for name, head in heads.items():
+            setattr(hit.passage, name, head)
         # What the reranker matched are places in the text as it was.
-        return replace(ranked, hit=rewritten(ranked.hit, masks, merged(quoted)), matches=())
+        return replace(ranked, hit=hit, matches=())
 
     def answer(self) -> Speech:
         """The guard of one answer's sentences, to be shown them in order."""
