@@ -85,12 +85,12 @@ class Semantic:
         if vector is None:
             return None
         kept = unpacked((await self.cache.get_many([group(question, found, variant)]))[0])
-        refusal = "none"
+        refusals: list[str] = []
         for at in self.nearest(kept, vector):
-            refusal = await self.refusal(question.query, kept.questions[at])
-            if not refusal:
+            refusals.append(await self.refusal(question.query, kept.questions[at]))
+            if not refusals[-1]:
                 return Like(kept.questions[at], kept.keys[at])
-        self.tell(refusal)
+        self.tell(refusals[0] if refusals else "none")
         return None
 
     @staticmethod
