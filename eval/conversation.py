@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ import typer
 
 from eval import retrieval
 from eval.__main__ import DEFAULT_DATA, HERE, place
+from eval.answers import holds
 from ragline import backends
 from ragline.evaluation import beir
 from ragline.evaluation.metrics import interval
@@ -45,6 +46,7 @@ class Asked:
     turns: tuple[Turn, ...]
     gold: str
     passage: str
+    answers: tuple[str, ...] = ()
 
 
 def written(path: Path = WRITTEN) -> Iterator[Asked]:
@@ -64,9 +66,10 @@ def made(path: Path, count: int) -> list[Asked]:
         title = article["title"].replace("_", " ")
         about = re.compile(rf"\b(?:the )?{re.escape(title)}(?P<whose>'s)?(?!\w)", re.IGNORECASE)
         naming = [row for row in asked(article) if about.search(row[1])]
-        for (_, question, answer, text), (passage, later, _, _) in pairwise(naming):
+        for (_, question, answer, text), (passage, later, gold, _) in pairwise(naming):
             pointing = about.sub(lambda match: "its" if match["whose"] else "it", later, count=1)
-            found.append(Asked(pointing, (Turn(question, sentence_of(text, answer)),), later, passage))
+            said = Turn(question, sentence_of(text, answer))
+            found.append(Asked(pointing, (said,), later, passage, (gold,)))
     return random.Random(SEED).sample(found, min(count, len(found)))
 
 
@@ -96,6 +99,21 @@ def sentence_of(text: str, answer: str) -> str:
     """The sentence that an extractive answer would be."""
     whole = [text[start:end] for start, end in sentences(text)]
     return next((each for each in whole if answer in each), answer) + " [1]"
+
+
+def answered(client: httpx.Client, collection: str, asked: Sequence[Asked]) -> None:
+    """Ask for answers: without the conversation, with it, and in the wording that stands alone."""
+    ways: Mapping[str, Callable[[Asked], dict[str, Any]]] = {
+        "as asked": lambda each: {"query": each.question},
+        "with turns": lambda each: {"query": each.question, "turns": [asdict(turn) for turn in each.turns]},
+        "gold": lambda each: {"query": each.gold},
+    }
+    print(f"\nanswers to made follow-ups ({len(asked)} questions)")
+    for name, body in ways.items():
+        said = [client.post("/generate", json={"collection": collection, **body(each)}).json() for each in asked]
+        right = sum(holds(one["answer"], list(each.answers)) for one, each in zip(said, asked, strict=True))
+        abstained = sum(one["abstained"] for one in said)
+        print(f"  {name:14} contains gold {right / len(asked):.3f}  abstained {abstained / len(asked):.3f}")
 
 
 async def rewritten(asked: Sequence[Asked], how: How, llm: LLM) -> list[str]:
@@ -144,6 +162,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="squad11-dev in BEIR layout, with its JSON.")] = DEFAULT_DATA
     / "squad11-dev",
     count: Annotated[int, typer.Option(help="Most made follow-ups, and most changes of subject.")] = 300,
+    answers: Annotated[int, typer.Option(help="Made follow-ups to ask for answers.")] = 0,
     llm: Annotated[str, typer.Option(help="llamacpp: measure rewriting by the shipped model, too.")] = "",
     url: Annotated[str, typer.Option(help="A suite that has the set already, as collection squad11-dev.")] = "",
     output: Annotated[Path, typer.Option(help="Where all goes, as JSON.")] = HERE
@@ -170,6 +189,8 @@ def main(
                 hows[llm] = lambda asked=asked: asyncio.run(rewritten(asked, "llm", model))  # type: ignore[misc]
             results[name] = measure(client, data.name, asked, hows)
             show(name, results[name])
+        if answers:
+            answered(client, data.name, sets["made follow-ups"][:answers])
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(results, indent=1))
 
