@@ -27,6 +27,7 @@ CODES = {
     401: "invalid_api_key",
     404: "not_found",
     413: "too_large",
+    422: "content_filter",
     429: "rate_limit_exceeded",
     503: "unavailable",
     504: "timeout",

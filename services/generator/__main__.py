@@ -59,16 +59,11 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     llms = load_llms(settings, ragline.rates.open(settings.rates_url))
     cache = ragline.cache.open(settings.cache_url, name="answers") if settings.cache_url else None
     retriever = channel(settings.retriever_address, max_message_mb=settings.max_message_mb)
-    reranker = settings.reranker_address and channel(
-        settings.reranker_address, max_message_mb=settings.max_message_mb
-    )
+    most = settings.max_message_mb
+    reranker = settings.reranker_address and channel(settings.reranker_address, max_message_mb=most)
     outside = Outside(llms, cache, (retriever, reranker) if reranker else (retriever,))
-    sources = Sources(
-        retriever,
-        reranker or None,
-        Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s),
-        vectors=settings.semantic_cache,
-    )
+    timeouts = Timeouts(settings.retrieve_timeout_s, settings.rerank_timeout_s)
+    sources = Sources(retriever, reranker or None, timeouts, vectors=settings.semantic_cache)
     semantic = open_semantic(settings, cache, sources)
     answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"), semantic)
     kept = open_records(settings, None)
@@ -111,7 +106,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         checks={"llm": llms.roster.default.check, "retriever": sources.check},
         start=opened.start,
         stop=stop,
-        dialects=open_openai(settings, answerer, sources, limits, opened.doors.embed),
+        dialects=open_openai(settings, answerer, limits, opened.doors.embed),
     )
     return working(made, opened) if settings.role == "worker" else made
 

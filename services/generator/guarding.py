@@ -53,7 +53,7 @@ class Chain:
         )
 
     async def question(self, question: Question) -> tuple[Question, tuple[Finding, ...]]:
-        """The question and the turns that came with it, masked; raises Refused naming the guard."""
+        """The question and what came with it, masked; raises Refused naming the guard."""
         query, findings = self.asked(question.query, "query")
         turns = []
         for at, turn in enumerate(question.turns):
@@ -61,10 +61,14 @@ class Chain:
             answered, second = self.asked(turn.answer, f"turns[{at}].answer")
             turns.append(Turn(said, answered))
             findings += first + second
-        return replace(question, query=query, turns=tuple(turns)), added(findings)
+        instructions, found = self.asked(question.instructions, "instructions")
+        masked_question = replace(question, query=query, turns=tuple(turns), instructions=instructions)
+        return masked_question, added(findings + found)
 
     def asked(self, text: str, field: str) -> tuple[str, tuple[Finding, ...]]:
-        """One text of a question."""
+        """One text of a question; nothing where there is none."""
+        if not text:
+            return "", ()
         looked = self.look(text, "question")
         if looked.refused:
             kinds = ", ".join(each.detail for each in looked.findings if each.guard == looked.refused)

@@ -13,23 +13,27 @@ from services.generator.batches.doors import Door
 from services.generator.dialects import chat, models, socket
 from services.generator.dialects.models import Models
 from services.generator.dialects.socket import Bounds, Parts
+from services.generator.profiles import Known
 from services.generator.room import Room
 from services.generator.settings import Settings
-from services.generator.sources import Sources
 
 
-def open_openai(
-    settings: Settings, answerer: Answerer, sources: Sources, limits: asking.Limits, preprocess: Door
-) -> APIRouter:
+def open_openai(settings: Settings, answerer: Answerer, limits: asking.Limits, preprocess: Door) -> APIRouter:
     """The routes of OpenAI's clients, to stand under /v1. Raises SettingsError for profiles that cannot be."""
-    profiles.check(settings.profiles, top_k=settings.max_top_k, max_tokens=settings.max_answer_tokens)
+
+    def prompt(name: str) -> bool:
+        found = answerer.writing.prompts.find(name)
+        return found is not None and found.task == "answer"
+
+    known = Known(answerer.llms.names, prompt, settings.max_top_k, settings.max_answer_tokens)
+    profiles.check(settings.profiles, known)
 
     async def embedder() -> str:
         return await embedder_of(preprocess)
 
     routes = APIRouter()
     routes.include_router(chat.router(answerer, limits, settings.profiles))
-    routes.include_router(models.router(Models(sources, settings.profiles, embedder)))
+    routes.include_router(models.router(Models(answerer.sources, settings.profiles, embedder)))
     return routes
 
 

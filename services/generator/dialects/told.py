@@ -152,7 +152,7 @@ class Telling:
 
 def reason(done: Done) -> Reason:
     """Why the text ended."""
-    if any(finding.action == "refuse" for finding in done.findings):
+    if any((finding.stage, finding.action) == ("answer", "refuse") for finding in done.findings):
         return "content_filter"
     return done.outcome.finish
 
