@@ -63,6 +63,7 @@ class FaultProxy:
         self.left = asyncio.Event()
         self.closing = asyncio.Event()
         self.server: asyncio.Server | None = None
+        self.serving: set[asyncio.Task[None]] = set()
 
     @property
     def asked(self) -> int:
@@ -85,9 +86,16 @@ class FaultProxy:
             self.server.close()
             await self.server.wait_closed()
             self.server = None
+        for task in self.serving:
+            task.cancel()
+        await asyncio.gather(*self.serving, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
         try:
             head = await reader.readuntil(END)
             body = await reader.readexactly(length(head))
@@ -96,6 +104,8 @@ class FaultProxy:
             await self.answer(fault, head, body, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            pass  # the proxy is closed; asyncio would report the task as a fault of its own
         finally:
             writer.close()
 
