@@ -31,6 +31,7 @@ from services.generator.semantic.opening import open_semantic
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
 from services.generator.steps import Steps
+from services.generator.summaries import Summaries
 from services.generator.summarize import Limits, Summarizer
 
 
@@ -88,6 +89,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         room(settings, "summaries"),
         Limits(settings.max_summary_chars, settings.max_summary_parallel),
         prompts,
+        Summaries(cache, settings.cache_ttl_s),
     )
     limits = limits_of(settings)
     routes = api.router(answerer, summarizer, limits, settings.max_summary_documents)

@@ -14,7 +14,7 @@ from ragline.errors import InvalidRequest, TooLarge
 from ragline.http import StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
-from services.generator.events import Question, Retrieval, Token, Turn
+from services.generator.events import Question, Retrieval, Turn
 from services.generator.summarize import Summarizer, Texts
 
 TENANT = "default"
@@ -88,6 +88,7 @@ class SummarizeBody(StrictBody):
             "examples": [
                 {"text": "The retriever holds the passages. It searches them by words and by meaning."},
                 {"document_ids": ["handbook"], "collection": "manuals", "max_tokens": 200},
+                {"document_ids": ["handbook", "faq"], "query": "the warranty", "stream": True},
             ]
         },
     )
@@ -95,6 +96,8 @@ class SummarizeBody(StrictBody):
     text: Annotated[str | None, Field(description="the text itself")] = None
     document_ids: Annotated[list[str] | None, Field(description="documents of the collection instead")] = None
     collection: Annotated[str, Field(description="where the documents are")] = "default"
+    query: Annotated[str, Field(description="what to look at in them; empty: everything")] = ""
+    llm: Annotated[str | None, Field(min_length=1, description="writes the summary: one that is set up")] = None
     max_tokens: Annotated[int, Field(ge=1, description="most tokens of the summary")] = 256
     stream: Annotated[bool, Field(description=STREAM)] = False
 
@@ -147,7 +150,7 @@ class AnswerBody(BaseModel):
     citations: list[CitationBody]
     abstained: bool = Field(description="true: nothing was found that answers; the text says what was looked at")
     degraded: list[str] = Field(
-        description="what was away: dense, sparse, rerank, llm; rerank:NAME where another scorer stood in"
+        description="what was away: dense, sparse, rerank, llm, session; rerank:NAME where another scorer stood in"
     )
     usage: UsageBody
     timings_ms: dict[str, float]
@@ -167,14 +170,37 @@ class AnswerBody(BaseModel):
     explain: dict[str, Any] | None = Field(None, description="only with explain")
 
 
+class SummarizedBody(BaseModel):
+    """A text that was summarised; the id is empty where it came with the request."""
+
+    id: str
+    title: str
+    characters: int
+
+
+class AttributedBody(BaseModel):
+    """summary[begin:stop] says what the quote says; offsets count code points."""
+
+    begin: int
+    stop: int
+    document_id: str
+    start: int
+    end: int
+    quote: str = Field(description="the document's source text from start to end, letter by letter")
+
+
 class SummaryBody(BaseModel):
-    """A summary."""
+    """A summary, and where its sentences come from; one that puts several together may have no citation."""
 
     summary: str
+    citations: list[AttributedBody]
+    documents: list[SummarizedBody]
     usage: UsageBody
     timings_ms: dict[str, float]
     model: str
     degraded: list[str]
+    finish: Literal["stop", "length"] = Field(description="length: max_tokens cut the summary short")
+    cached: bool
 
 
 def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, max_documents: int) -> APIRouter:
@@ -195,11 +221,12 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
 
     @routes.post("/summarize", response_model=SummaryBody, summary="Summarise a text or documents")
     async def summarize(body: SummarizeBody, request: Request) -> Response:
-        """Long input is summarised part by part, then the parts' summaries.
+        """Long input is summarised section by section, then the sections' summaries.
 
-        With ``stream``: events ``token``, then ``done`` with the whole object, or ``error``.
+        With ``stream``: events ``progress`` (which documents, and how many of the parts are done), ``token``,
+        ``citation``, then ``done`` with the whole object, or ``error``. The tokens joined are the summary.
         """
-        texts = checked(body, max_documents)
+        texts = checked(body, max_documents, limits)
         max_tokens = asking.answer_tokens(body.max_tokens, limits)
         if body.stream:
             return sse(request, summarizing(summarizer, texts, max_tokens))
@@ -239,8 +266,12 @@ def question(body: GenerateBody) -> Question:
     )
 
 
-def checked(body: SummarizeBody, max_documents: int) -> Texts:
+def checked(body: SummarizeBody, max_documents: int, limits: asking.Limits) -> Texts:
     """The body as the use case takes it; raises InvalidRequest unless exactly one kind of input is there."""
+    if len(body.query) > limits.query_chars:
+        raise TooLarge(
+            f"query is over the {limits.query_chars} characters of GENERATOR_MAX_QUERY_CHARS.", field="query"
+        )
     if (body.text is None) == (body.document_ids is None):
         raise InvalidRequest("send either text or document_ids.", field="text")
     if body.document_ids is not None and not body.document_ids:
@@ -251,7 +282,14 @@ def checked(body: SummarizeBody, max_documents: int) -> Texts:
             "GENERATOR_MAX_SUMMARY_DOCUMENTS.",
             field="document_ids",
         )
-    return Texts(TENANT, asking.collection(body.collection), body.text, tuple(body.document_ids or ()))
+    return Texts(
+        TENANT,
+        asking.collection(body.collection),
+        body.text,
+        tuple(body.document_ids or ()),
+        " ".join(body.query.split()),
+        body.llm or "",
+    )
 
 
 async def answering(answerer: Answerer, asked: Question) -> AsyncGenerator[tuple[str, Mapping[str, Any]], None]:
@@ -267,7 +305,7 @@ async def summarizing(
     """The events of a summary."""
     async with aclosing(summarizer.stream(texts, max_tokens)) as events:
         async for event in events:
-            yield ("token", {"text": event.text}) if isinstance(event, Token) else ("done", wire.summary(event))
+            yield wire.summarizing(event)
 
 
 def as_json(body: Mapping[str, Any]) -> Response:

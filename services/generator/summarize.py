@@ -1,189 +1,42 @@
-"""Summarises text of any length: each part by itself, then the summaries' summary, until one is left."""
+"""Summarises texts of any length: their sections part by part, then the parts' summaries, until one is left."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
+from ragline.context import Caller, new_id
 from ragline.errors import Internal, InvalidRequest, TooLarge, Unavailable
-from ragline.sentences import sentences
-from services.generator import centrality, prompt
-from services.generator.citations import Needs, number, unmarked
-from services.generator.claims import Claims
 from services.generator.clock import Clock
 from services.generator.events import Anew, Token
-from services.generator.evidence import Sentence, words
-from services.generator.llms import LLM, Usage
+from services.generator.outline import Block, Origin, Part, Piece, blocks, parts
 from services.generator.prompts import Prompts, shipped
-from services.generator.prompts.writing import summary
 from services.generator.room import Room
-from services.generator.roster import LAST, Roster
+from services.generator.roster import Roster
+from services.generator.shared import SharedStreams
 from services.generator.sources import Sources
+from services.generator.summaries import Attributed, Event, Progress, Summaries, Summary, Titled, key_of
+from services.generator.summing import Writing, focused
 
 # A part is at most this long: small models lose the thread sooner than their context ends.
 PART_TOKENS = 1200
 OVERHEAD_TOKENS = 120
-# This share of a claim's words must stand in the text; a claim with so many words for each different one stutters.
-LEAST_KNOWN = 0.6
-STUTTER = 3
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The whole response."""
-
-    summary: str
-    usage: Usage
-    timings_ms: dict[str, float]
-    model: str
-    degraded: tuple[str, ...]
+# Each round must leave at most this share of the last one's text, so that rounds come to an end.
+SHRINK = 0.7
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What to summarise: a text, or documents of a collection by id."""
+    """What to summarise: a text, or documents of a collection by id; ``query`` says what to look at in them."""
 
     tenant: str
     collection: str
     text: str | None
     document_ids: Sequence[str] = ()
-
-
-@dataclass
-class Work:
-    """One summary in the making."""
-
-    max_tokens: int
-    clock: Clock = field(default_factory=Clock)
-    usage: Usage = field(default_factory=Usage)
-    model: str = ""
-    degraded: tuple[str, ...] = ()
-
-
-class Summarizer:
-    """Of ``llms`` the one that needs no model picks the most central sentences where the others are away."""
-
-    def __init__(
-        self, sources: Sources, llms: Roster, room: Room, limits: Limits, prompts: Prompts | None = None
-    ) -> None:
-        self.sources, self.llms = sources, llms
-        self.room = room
-        self.limits = limits
-        self.prompts = prompts or shipped()
-
-    async def summarize(self, texts: Texts, max_tokens: int) -> Summary:
-        """The whole summary at once."""
-        async with aclosing(self.events(texts, max_tokens)) as events:
-            async for event in events:
-                if isinstance(event, Summary):
-                    return event
-        raise Internal
-
-    async def stream(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Token | Summary, None]:
-        """The summary as it is written; ``Summary`` is the last event.
-
-        Raises TooLarge, NotFound, or Unavailable where the LLM breaks off after something was said.
-        """
-        async with aclosing(self.events(texts, max_tokens)) as events:
-            async for event in events:
-                if isinstance(event, Anew):
-                    raise Unavailable(f"The summary broke off: {event.reason} Forget its beginning and ask again.")
-                yield event
-
-    async def events(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Token | Anew | Summary, None]:
-        """The summary as it is written; what came before ``Anew`` is void."""
-        work = Work(max_tokens, model=self.llms.default.name)
-        with self.room.enter():
-            with work.clock.stage("fetch"):
-                text = await self.text(texts)
-            with work.clock.stage("generate"):
-                budget = self.part_tokens(max_tokens)
-                while len(parts := await asyncio.to_thread(split, text, budget)) > 1:
-                    text = await self.reduced(parts, work, len(text))
-            said = ""
-            async with aclosing(self.written(parts[0], max_tokens, work)) as claims:
-                async for claim in claims:
-                    if isinstance(claim, Anew):
-                        said = ""
-                        yield claim
-                        continue
-                    piece = f" {claim}" if said else claim
-                    said += piece
-                    yield Token(piece)
-        yield Summary(said, work.usage, work.clock.total({}), work.model, work.degraded)
-
-    async def text(self, texts: Texts) -> str:
-        """What is to be summarised, one document after the other."""
-        found = texts.text
-        if found is None:
-            ids = dict.fromkeys(texts.document_ids)
-            documents = [await self.sources.document(texts.tenant, texts.collection, each) for each in ids]
-            found = "\n\n".join(document.source for document in documents)
-        if len(found) > self.limits.max_chars:
-            raise TooLarge(
-                f"The text has {len(found)} characters, over the {self.limits.max_chars} of "
-                "GENERATOR_MAX_SUMMARY_CHARS; summarise its parts."
-            )
-        if not sentences(found):
-            raise InvalidRequest("There is no text to summarise; send some.", field="text")
-        return found
-
-    def part_tokens(self, max_tokens: int) -> int:
-        """How long a part may be so that it and its summary fit the LLM's context."""
-        return max(64, min(PART_TOKENS, self.llms.default.context_tokens - max_tokens - OVERHEAD_TOKENS))
-
-    async def reduced(self, parts: Sequence[str], work: Work, length: int) -> str:
-        """The summaries of the parts, joined; always shorter than what they summarise."""
-        limit = min(work.max_tokens, self.part_tokens(work.max_tokens) // 4)
-        slots = asyncio.Semaphore(self.limits.parallel)
-
-        async def one(part: str) -> str:
-            async with slots:
-                claims: list[str] = []
-                async for claim in self.written(part, limit, work):
-                    claims = [] if isinstance(claim, Anew) else [*claims, claim]
-                return " ".join(claims)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(part)) for part in parts]
-        text = "\n\n".join(task.result() for task in tasks)
-        return text if len(text) < 0.7 * length else text[: int(0.7 * length)]
-
-    async def written(self, part: str, max_tokens: int, work: Work) -> AsyncGenerator[str | Anew, None]:
-        """The sentences of a part's summary, less those that do not come from the part; see ``faithful``."""
-        spans = sentences(part)
-        found = [Sentence(0, start, end, part[start:end]) for start, end in spans]
-        ranked = await asyncio.to_thread(centrality.ranked, found)
-        ask = summary(self.prompts, part, ranked)
-        known = {number(word) for word in words(part)}
-
-        async def attempt(llm: LLM) -> AsyncGenerator[str, None]:
-            work.model = llm.name
-            picks = llm.name == LAST
-            async with aclosing(self.claims(llm, ask, max_tokens, work)) as claims:
-                async for claim in claims:
-                    if picks or faithful(claim, known):
-                        yield claim
-
-        chain = self.llms.chain()
-        async with aclosing(chain.write(attempt)) as claims:
-            async for claim in claims:
-                yield claim
-        work.degraded = tuple(dict.fromkeys([*work.degraded, *chain.degraded]))
-
-    async def claims(self, llm: LLM, ask: prompt.Prompt, max_tokens: int, work: Work) -> AsyncGenerator[str, None]:
-        """The sentences that an LLM writes, each once."""
-        claims = Claims()
-        seen: set[str] = set()
-        async with aclosing(llm.generate(ask, max_tokens=max_tokens, temperature=0.0)) as pieces:
-            async for piece in pieces:
-                work.usage += piece.usage or Usage()
-                for claim in fresh(claims.feed(piece.text), seen):
-                    yield claim
-        for claim in fresh(claims.finish(), seen):
-            yield claim
+    query: str = ""
+    llm: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,35 +47,210 @@ class Limits:
     parallel: int
 
 
-def faithful(claim: str, known: set[str]) -> bool:
-    """Whether a claim has no number or name that the text lacks, most of its words, and is no stutter."""
-    needs = Needs(claim)
-    if not needs.words or not needs.numbers | needs.names <= known:
-        return False
-    said = words(claim)
-    return len(needs.words & known) >= LEAST_KNOWN * len(needs.words) and len(said) < STUTTER * len(set(said))
+@dataclass(frozen=True)
+class Source:
+    """One text to summarise."""
+
+    id: str
+    title: str
+    text: str
 
 
-def fresh(claims: Iterable[str], seen: set[str]) -> Iterator[str]:
-    """The claims that were not seen, tidied: small models repeat themselves."""
-    for raw in claims:
-        claim = unmarked(raw)
-        if claim and claim not in seen:
-            seen.add(claim)
-            yield claim
+class Summarizer:
+    """Of ``llms`` the one that needs no model picks the most central sentences where the others are away."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        llms: Roster,
+        room: Room,
+        limits: Limits,
+        prompts: Prompts | None = None,
+        kept: Summaries | None = None,
+    ) -> None:
+        self.sources, self.llms = sources, llms
+        self.room = room
+        self.limits = limits
+        self.prompts = prompts or shipped()
+        self.kept = kept or Summaries(None, 1.0)
+        self.shared: SharedStreams[Event | Anew] = SharedStreams(lambda event: isinstance(event, Anew))
+
+    async def summarize(self, texts: Texts, max_tokens: int) -> Summary:
+        """The whole summary at once."""
+        async with aclosing(self.events(texts, max_tokens)) as events:
+            async for event in events:
+                if isinstance(event, Summary):
+                    return event
+        raise Internal
+
+    async def stream(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Event, None]:
+        """The summary as it is written: how far it is, then its sentences; ``Summary`` is the last event.
+
+        Raises TooLarge, NotFound, or Unavailable where the LLM breaks off after something was said.
+        """
+        async with aclosing(self.events(texts, max_tokens)) as events:
+            async for event in events:
+                if isinstance(event, Anew):
+                    raise Unavailable(f"The summary broke off: {event.reason} Forget its beginning and ask again.")
+                yield event
+
+    async def events(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Event | Anew, None]:
+        """The summary as it is written; what came before ``Anew`` is void.
+
+        Equal requests for texts that say the same share one summary, and later ones get the kept one.
+        """
+        clock = Clock()
+        model = self.llms.chosen(texts.llm).name
+        with self.room.enter():
+            with clock.stage("fetch"):
+                found = await self.found(texts)
+            given = [(each.id, each.title, each.text) for each in found]
+            key = key_of(
+                texts.tenant, given, texts.query, max_tokens, model, self.prompts.choose("", "summary").id
+            )
+            events = await self.kept.replay(key) or self.shared.join(
+                key,
+                lambda: self.kept.keep(key, self.written(found, texts, max_tokens)),
+                Caller(texts.tenant, new_id()),
+            )
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Summary):
+                        yield replace(event, timings_ms=clock.total(event.timings_ms))
+                    else:
+                        yield event
+
+    async def found(self, texts: Texts) -> list[Source]:
+        """What is to be summarised; a text of the request has no id."""
+        if texts.text is not None:
+            found = [Source("", "", texts.text)]
+        else:
+            ids = dict.fromkeys(texts.document_ids)
+            documents = [await self.sources.document(texts.tenant, texts.collection, each) for each in ids]
+            found = [Source(each.id, each.title, each.source) for each in documents]
+        length = sum(len(each.text) for each in found)
+        if length > self.limits.max_chars:
+            raise TooLarge(
+                f"The text has {length} characters, over the {self.limits.max_chars} of "
+                "GENERATOR_MAX_SUMMARY_CHARS; summarise its parts."
+            )
+        return found
+
+    async def written(
+        self, found: Sequence[Source], texts: Texts, max_tokens: int
+    ) -> AsyncGenerator[Event | Anew, None]:
+        """The events of a new summary."""
+        clock = Clock()
+        work = Writing(self.llms, self.prompts, texts.llm, texts.query)
+        titled = tuple(Titled(each.id, each.title, len(each.text)) for each in found)
+        budget = self.part_tokens(max_tokens, work)
+        cut = await asyncio.to_thread(cut_up, found, budget)
+        if not cut:
+            raise InvalidRequest("There is no text to summarise; send some.", field="text")
+        left = focused(cut, texts.query)
+        done, planned = 0, len(left)
+        yield Progress(titled, done, planned)
+        with clock.stage("generate"):
+            while len(left) > 1:
+                reduced: list[Block | None] = [None] * len(left)
+                async with aclosing(self.reduced(left, max_tokens, budget, work)) as finished:
+                    async for at, block in finished:
+                        reduced[at] = block
+                        done += 1
+                        yield Progress(titled, done, max(planned, done))
+                left = parts(shorter([block for block in reduced if block], left), budget)
+                planned = done + len(left)
+            made = Made({each.id: each.text for each in found})
+            async with aclosing(work.summary(left[0], max_tokens)) as claims:
+                async for claim in claims:
+                    for event in made.take(claim):
+                        yield event
+        times, cited = clock.total({}), tuple(made.citations)
+        yield Summary(made.said, work.usage, times, work.model, work.degraded, cited, titled, work.finish)
+
+    def part_tokens(self, max_tokens: int, work: Writing) -> int:
+        """How long a part may be so that it and its summary fit the LLM's context."""
+        room = self.llms.chosen(work.llm).context_tokens - max_tokens - OVERHEAD_TOKENS
+        return max(64, min(PART_TOKENS, room))
+
+    async def reduced(
+        self, left: Sequence[Part], max_tokens: int, budget: int, work: Writing
+    ) -> AsyncGenerator[tuple[int, Block], None]:
+        """Each part's place and its summary, as they come; a few are in the making at once."""
+        limit = min(max_tokens, budget // 4)
+        slots = asyncio.Semaphore(self.limits.parallel)
+
+        async def one(at: int, part: Part) -> tuple[int, Block]:
+            async with slots:
+                pieces: list[Piece] = []
+                async with aclosing(work.summary(part, limit)) as claims:
+                    async for claim in claims:
+                        pieces = [] if isinstance(claim, Anew) else [*pieces, claim]
+                return at, Block(part.heading, tuple(pieces))
+
+        tasks = [asyncio.create_task(one(at, part)) for at, part in enumerate(left)]
+        try:
+            for ended in asyncio.as_completed(tasks):
+                yield await ended
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def split(text: str, budget: int) -> list[str]:
-    """The text in parts of at most ``budget`` tokens, cut between sentences, or in one that is longer."""
-    parts: list[str] = []
-    begin = end = 0
-    for start, stop in sentences(text):
-        if end > begin and prompt.tokens(text[begin:stop]) > budget:
-            parts.append(text[begin:end])
-            begin = start
-        while prompt.tokens(text[begin:stop]) > budget:
-            cut = begin + max(1, int(budget / 1.3))
-            parts.append(text[begin:cut])
-            begin = cut
-        end = stop
-    return [part for part in [*parts, text[begin:end]] if part.strip()]
+def shorter(reduced: Sequence[Block], before: Sequence[Part]) -> list[Block]:
+    """The summaries, as far as they are shorter than what they sum up; what is over comes from the end of each."""
+    length = sum(len(part.text) for part in before)
+    most = int(SHRINK * length)
+    total = sum(len(piece.text) for block in reduced for piece in block.pieces)
+    if total <= most:
+        return [block for block in reduced if block.pieces]
+    share = most / total
+    kept = []
+    for block in reduced:
+        left = share * sum(len(piece.text) for piece in block.pieces)
+        pieces: list[Piece] = []
+        for piece in block.pieces:
+            if left < len(piece.text):
+                pieces += [] if pieces else [Piece(piece.text[: max(1, int(left))], piece.origins)]
+                break
+            left -= len(piece.text)
+            pieces.append(piece)
+        kept.append(Block(block.heading, tuple(pieces)))
+    return [block for block in kept if block.pieces]
+
+
+class Made:
+    """A summary as it grows. ``texts`` are the documents' sources by id."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = texts
+        self.said = ""
+        self.citations: list[Attributed] = []
+
+    def take(self, claim: Piece | Anew) -> list[Event | Anew]:
+        """The events of its next sentence; all before it is void where it begins anew."""
+        if isinstance(claim, Anew):
+            self.said, self.citations = "", []
+            return [claim]
+        text = f" {claim.text}" if self.said else claim.text
+        self.said += text
+        stop = len(self.said)
+        cited = [self.cited(origin, stop - len(claim.text), stop) for origin in sorted(claim.origins, key=order)]
+        self.citations += cited
+        return [Token(text), *cited]
+
+    def cited(self, origin: Origin, begin: int, stop: int) -> Attributed:
+        """Where ``said[begin:stop]`` comes from."""
+        quote = self.texts[origin.document_id][origin.start : origin.end]
+        return Attributed(begin, stop, origin.document_id, origin.start, origin.end, quote)
+
+
+def order(origin: Origin) -> tuple[str, int]:
+    """Spans by document and place."""
+    return origin.document_id, origin.start
+
+
+def cut_up(found: Sequence[Source], budget: int) -> list[Part]:
+    """All texts in parts."""
+    return parts([block for each in found for block in blocks(each.id, each.title, each.text)], budget)

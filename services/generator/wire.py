@@ -12,7 +12,8 @@ from ragline.v1.passage_pb2 import Passage
 from services.generator.citations import Citation
 from services.generator.events import Cited, Done, Event, Passages, Spent, Token
 from services.generator.guards._masking import BLANK
-from services.generator.summarize import Summary
+from services.generator.summaries import Attributed, Progress, Summary
+from services.generator.summaries import Event as Summing
 
 
 def event(made: Event) -> tuple[str, Mapping[str, Any]]:
@@ -79,12 +80,30 @@ def passage(found: Passage, score: float) -> dict[str, Any]:
     return {**body, "page": found.page} if found.page else body
 
 
+def summarizing(made: Summing) -> tuple[str, Mapping[str, Any]]:
+    """A typed server-sent event of a summary: its name and its data."""
+    match made:
+        case Progress():
+            documents = [asdict(each) for each in made.documents]
+            return "progress", {"documents": documents, "done": made.done, "parts": made.parts}
+        case Token():
+            return "token", {"text": made.text}
+        case Attributed():
+            return "citation", asdict(made)
+        case Summary():
+            return "done", summary(made)
+
+
 def summary(made: Summary) -> dict[str, Any]:
     """The whole response of /summarize."""
     return {
         "summary": made.summary,
+        "citations": [asdict(each) for each in made.citations],
+        "documents": [asdict(each) for each in made.documents],
         "usage": asdict(made.usage),
-        "timings_ms": made.timings_ms,
+        "timings_ms": dict(made.timings_ms),
         "model": made.model,
         "degraded": list(made.degraded),
+        "finish": made.finish,
+        "cached": made.cached,
     }

@@ -121,11 +121,15 @@ async def test_lone_surrogates_are_refused(client: httpx.AsyncClient) -> None:
 
 async def test_summarize(client: httpx.AsyncClient) -> None:
     body = (await client.post("/summarize", json={"document_ids": ["queue", "brell"], "max_tokens": 60})).json()
-    assert set(body) == {"summary", "usage", "timings_ms", "model", "degraded"}
+    told = {"summary", "citations", "documents", "usage", "timings_ms", "model", "degraded", "finish", "cached"}
+    assert set(body) == told
     assert body["summary"]
+    assert {each["document_id"] for each in body["citations"]} <= {"queue", "brell"}
     response = await client.post("/summarize", json={"text": world.BRELL_SOURCE, "stream": True})
     sent = events(response.text)
+    assert sent[0][0] == "progress"
     assert "".join(data["text"] for name, data in sent if name == "token") == sent[-1][1]["summary"]
+    assert [data for name, data in sent if name == "citation"] == sent[-1][1]["citations"]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +139,8 @@ async def test_summarize(client: httpx.AsyncClient) -> None:
         ({"text": "a.", "document_ids": ["b"]}, 400, "either"),
         ({"text": " \n"}, 400, "no text"),
         ({"text": "a. " * 7000}, 413, "GENERATOR_MAX_SUMMARY_CHARS"),
+        ({"text": "a.", "query": "b" * 9000}, 413, "query"),
+        ({"text": "a.", "llm": "none"}, 400, "there are"),
         ({"document_ids": []}, 400, "document_ids"),
         ({"document_ids": ["a", "b", "c", "d"]}, 413, "GENERATOR_MAX_SUMMARY_DOCUMENTS"),
         ({"document_ids": ["nowhere"]}, 404, "nowhere"),

@@ -181,6 +181,10 @@ def test_summaries(client: httpx.Client, handbook: str) -> None:
         "timings_ms": {"total": shapes.NUMBER},
         "model": str,
         "degraded": [str],
+        "finish": str,
+        "cached": bool,
+        "documents": [{"id": str, "title": str, "characters": int}],
+        "citations": [{"begin": int, "stop": int, "document_id": str, "start": int, "end": int, "quote": str}],
     }
     by_text = client.post("/summarize", json={"text": MESSAGES, "max_tokens": 40})
     shapes.check(by_text.json(), shape)
@@ -188,9 +192,10 @@ def test_summaries(client: httpx.Client, handbook: str) -> None:
     body = {"document_ids": ["handbook/messages"], "collection": handbook, "max_tokens": 40}
     shapes.check(client.post("/summarize", json=body).json(), shape)
     events = stream(client, "/summarize", body)
-    assert {kind for kind, _ in events[:-1]} == {"token"}
+    assert events[0][0] == "progress"
+    assert {kind for kind, _ in events[1:-1]} <= {"progress", "token", "citation"}
     assert events[-1][0] == "done"
-    assert "".join(data["text"] for kind, data in events[:-1]) == events[-1][1]["summary"]
+    assert "".join(data["text"] for kind, data in events if kind == "token") == events[-1][1]["summary"]
     body["document_ids"] = ["handbook/none"]
     problem(client.post("/summarize", json=body), 404, "handbook/none")
 

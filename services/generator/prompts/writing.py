@@ -114,7 +114,7 @@ def extract(template: Template, query: str, found: Sequence[Sentence], budget: i
 
 
 def summary(prompts: Prompts, text: str, found: Sequence[Sentence], focus: str = "") -> Prompt:
-    """Asks for a summary of ``text``, or of what it says about ``focus``; ``found`` are its sentences, best first."""
+    """Asks for a summary of ``text``, or of what it says of ``focus``; ``found`` are its sentences, best first."""
     return replace(prompts.choose("", "summary").prompt(text=text, focus=focus), sentences=tuple(found))
 
 
