@@ -14,9 +14,10 @@ export const AWAY = {
   detail: "The server could not be reached. See that it runs and that you are online, then try again.",
 };
 
-/** Ask for JSON: `call("GET", "collections")`. Raises Problem, or AbortError where the signal said so. */
+/** Ask for JSON, null where there is none to have: `call("GET", "collections")`. Raises Problem, or AbortError where the signal said so. */
 export async function call(method, path, body, signal) {
   const response = await request(method, path, body, signal, "application/json");
+  if (response.status === 204) return null;
   try {
     return await response.json();
   } catch (error) {

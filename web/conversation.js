@@ -3,18 +3,19 @@ import { call } from "./api.js";
 
 let session = null; // null: not asked for yet; "": the server keeps none
 
-/** What to send along with a question. Raises Problem where a session could not be had. */
+/** What to send along with a question. Raises Problem where it is not worth asking either. */
 export async function sessionFields(signal) {
   if (session === null) session = await begun(signal);
   return session ? { session_id: session } : {};
 }
 
+/** The id of a new conversation; "" where none are kept, null where that may change: each question then stands alone. */
 async function begun(signal) {
   try {
-    const made = await call("POST", "sessions", {}, signal);
-    return made.session_id ?? made.id ?? "";
+    return (await call("POST", "sessions", {}, signal)).session_id;
   } catch (problem) {
     if (problem.status === 404 || problem.status === 405) return "";
+    if (problem.status >= 500) return null;
     throw problem;
   }
 }

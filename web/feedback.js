@@ -9,23 +9,58 @@ let taken = true; // until the server says that it keeps no feedback
 export function thumbs(answerId) {
   if (!taken) return null;
   const view = make("div", { class: "thumbs", role: "group", "aria-label": "Was this answer good?" });
-  const rate = async (rating, comment, pressed) => {
-    try {
-      await call("POST", "feedback", { answer_id: answerId, rating, ...(comment && { comment }) });
-    } catch (problem) {
-      refused(view, problem, () => rate(rating, comment, pressed));
-      return;
-    }
-    view.querySelector(".problem")?.remove();
-    for (const each of view.querySelectorAll("[aria-pressed]")) each.setAttribute("aria-pressed", each === pressed);
-    say("Thank you, noted.");
-    if (comment === undefined) commentForm(view, (text) => rate(rating, text, pressed));
-    else view.querySelector("form")?.replaceWith(make("span", { class: "soft" }, "Thank you, noted."));
-  };
-  const up = button(thumb(), () => rate("up", undefined, up), pressable("Good answer"));
-  const down = button(thumb(), () => rate("down", undefined, down), pressable("Bad answer", "down"));
+  const up = button(thumb(), () => choose(view, up, answerId, "up"), pressable("Good answer"));
+  const down = button(thumb(), () => choose(view, down, answerId, "down"), pressable("Bad answer", "down"));
   view.append(up, down);
   return view;
+}
+
+/** The thumb that is meant, and room for a comment; nothing is sent yet, so that each opinion counts once. */
+function choose(view, chosen, answerId, rating) {
+  press(view, chosen);
+  view.querySelector("form")?.remove();
+  const comment = field("Comment on this answer", rating === "up" ? "Anything to add?" : "What is wrong with it?");
+  const corrected = rating === "down" && field("What it should have said", "What should it have said?");
+  const send = make("button", { class: "quiet" }, "Send");
+  const form = make("form", { class: "comment" }, comment, corrected, send);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const more = { comment: comment.value.trim(), corrected_answer: (corrected && corrected.value.trim()) || "" };
+    rate(view, { answer_id: answerId, rating, ...more });
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    form.remove();
+    press(view, null);
+    chosen.focus();
+  });
+  view.append(form);
+  comment.focus();
+}
+
+async function rate(view, opinion) {
+  const given = Object.fromEntries(Object.entries(opinion).filter(([, value]) => value));
+  view.querySelector(".problem")?.remove();
+  try {
+    await call("POST", "feedback", given);
+  } catch (problem) {
+    refused(view, problem, () => rate(view, opinion));
+    return;
+  }
+  for (const each of view.querySelectorAll("[aria-pressed]")) each.disabled = true;
+  const thanks = make("span", { class: "soft", tabindex: "-1" }, "Thank you, noted.");
+  view.querySelector("form").replaceWith(thanks);
+  thanks.focus();
+  say(thanks.textContent);
+}
+
+function press(view, chosen) {
+  for (const each of view.querySelectorAll("[aria-pressed]")) each.setAttribute("aria-pressed", each === chosen);
+}
+
+function field(label, placeholder) {
+  return make("input", { type: "text", maxlength: "2000", dir: "auto", placeholder, "aria-label": label });
 }
 
 function pressable(label, turned = "") {
@@ -44,7 +79,7 @@ function thumb() {
 }
 
 function refused(view, problem, again) {
-  if (problem.status === 404 && /no \S*\/?feedback here/.test(problem.detail)) {
+  if (problem.status === 404 && /GENERATOR_RECORDS_URL|no \S*feedback here/.test(problem.detail)) {
     taken = false;
     for (const each of document.querySelectorAll(".thumbs")) each.remove();
     say("This server keeps no feedback.");
@@ -52,18 +87,4 @@ function refused(view, problem, again) {
   }
   view.querySelector(".problem")?.remove();
   view.append(problemView(problem, again));
-}
-
-function commentForm(view, send) {
-  view.querySelector("form")?.remove();
-  view.querySelector(":scope > .soft")?.remove();
-  const field = make("input", { type: "text", maxlength: "2000", dir: "auto", placeholder: "Anything to add?" });
-  field.setAttribute("aria-label", "Comment on this answer");
-  const form = make("form", { class: "comment" }, field, make("button", { class: "quiet" }, "Send"));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (field.value.trim()) send(field.value.trim());
-  });
-  view.append(form);
-  field.focus();
 }
