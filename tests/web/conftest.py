@@ -73,7 +73,6 @@ def page(chrome: Browser) -> Iterator[Browser]:
     chrome.prefer(prefers_color_scheme="light", prefers_reduced_motion="reduce")
     chrome.open()
     choose(chrome, COLLECTION)
-    chrome.complaints()
     yield chrome
     assert chrome.faults() == []
 
