@@ -104,9 +104,9 @@ async def rounds(suite: Suite, plan: Plan) -> list[Row]:
         ),
         Row(
             "streams: tokens until the slots of clients that left are free",
-            freed_s * rate_alone,
+            freed_s * rate / plan.slots,
             "≤ 3",
-            None,
+            freed_s * rate <= 3 * plan.slots,
             f"{plan.leaving} left, {freed_s * 1000:.0f} ms, the departure over HTTP included",
         ),
     ]

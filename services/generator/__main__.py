@@ -67,7 +67,8 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
     sources = Sources(retriever, reranker or None, timeouts, vectors=settings.semantic_cache)
     semantic = open_semantic(settings, cache, sources)
     answers = Answers(cache, settings.cache_ttl_s, room(settings, "answers"), semantic)
-    kept = open_records(settings, None)
+    guards = open_guards(settings.guards)
+    kept = open_records(settings, guards)
     prompts = prompts_of(settings)
     talk = open_conversations(settings, llms.roster, prompts)
     answerer = Answerer(
@@ -76,7 +77,7 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
         answers,
         choices(settings),
         Steps(
-            guards=open_guards(settings.guards),
+            guards=guards,
             conversation=talk.conversations,
             expansion=talk.expansions,
             records=kept.records,

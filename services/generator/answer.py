@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from ragline.context import new_id
+from ragline.context import bind, new_id
 from ragline.errors import Internal, Unavailable
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator import abstain
@@ -149,7 +149,7 @@ class Answerer:
                 question, findings = await self.steps.guards.question(question)
         asked = question
         if self.steps.conversation:
-            with clock.stage("rewrite"):
+            with clock.stage("rewrite"), bind(caller=question.caller):
                 asked, away = await self.steps.conversation.begin(question)
         return Begun(question, asked, findings, away)
 
@@ -168,7 +168,7 @@ class Answerer:
         pool = self.choices.rerank_pool if wide else 0
         others: list[str] = []
         if self.steps.expansion and question.expand:
-            with clock.stage("expand"):
+            with clock.stage("expand"), bind(caller=question.caller):
                 others = await self.steps.expansion.wordings(question)
         with clock.stage("retrieve"):
             found, wordings = await self.sources.search(question, max(question.top_k, pool), others)

