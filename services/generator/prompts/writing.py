@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import orjson
+import structlog
 
 from ragline.errors import RaglineError
 from ragline.v1.passage_pb2 import Passage
@@ -71,6 +72,7 @@ class Writing:
     ) -> Prompt:
         """What the LLM is asked, with its own prompt where the one that was wished for is of another style."""
         template = self.prompts.suited(question.prompt, "answer", llm.style, question.collection)
+        structlog.contextvars.bind_contextvars(prompt=template.id)  # what is logged from here on names it
         if llm.style == "extract":
             return extract(template, question.query, found, self.room(llm, question))
         return self.passages(template, question, llm, given, found, lambda text: sizes.get(text) or tokens(text))
