@@ -24,6 +24,7 @@ from services.generator.dialects.socket import Bounds, Parts
 from services.generator.llms import LLM
 from services.generator.profiles import Profile
 from services.generator.room import Room
+from services.generator.steps import BARE, Steps
 from tests.generator import world
 
 LIMITS = asking.Limits(query_chars=200, filter_chars=1000, top_k=20, answer_tokens=500, turn_chars=400)
@@ -77,9 +78,11 @@ async def serving(
     waiting: int = 16,
     chats: int = 8,
     cors: str = "",
+    steps: Steps = BARE,
 ) -> AsyncIterator[Served]:
     """The doors over a real use case."""
     answerer = world.answerer(retriever, reranker, llm=llm, waiting=waiting)
+    answerer.steps = steps
     parts = Parts(answerer, LIMITS, BOUNDS, Room(chats, "conversations", "GENERATOR_MAX_CHATS"))
     app = create_app("generator", [socket.router(parts)], checks={}, max_body_mb=1)
     known = Models(answerer.sources, PROFILES, embedder)
