@@ -35,7 +35,7 @@ FOUND = ("sentence", "gap")
 ASKED = ("sentence", *Signs.__annotations__)
 # Of the questions that are asked in earnest so many are taken to have their passage, and so many of these to ask
 # for what it says; the fit itself sees about as many of each kind.
-HAVE, SAY = 0.75, 0.8
+HAVE, SAY = 0.85, 0.85
 # How often a question of a kind counts: rules that find much to turn would outweigh the others.
 WEIGHTS = {"in": 4, "out": 2, "name": 6, "number": 6, "opposite": 4, "negation": 1}
 RIDGE = 1.0

@@ -27,7 +27,7 @@ from ragline.evaluation.beir import Dataset
 from ragline.evaluation.calibrating import fitted
 from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
-from services.generator.alike import LEAST_CHANCE, features
+from services.generator.alike import LEAST_CHANCE, contradicts, features
 from services.generator.attribution import Attribution
 from services.generator.citations import Citer, Needs
 from services.generator.events import Question
@@ -38,7 +38,7 @@ from services.generator.sources import Sources, Timeouts
 from tests.suite import Suite
 
 SHARE_IN = 0.5
-THRESHOLDS = (LEAST_CHANCE, 0.33, 0.36, 0.4, 0.45)
+THRESHOLDS = (LEAST_CHANCE, 0.36, 0.4, 0.45)
 MESSAGE_MB = 64
 TIMEOUTS = Timeouts(60.0, 60.0)
 STATED = 5  # how often a question's statement counts in the fit: the other true claims are all but copies
@@ -137,12 +137,16 @@ async def checked(
 
 
 async def likeliest(claim: Claim, citer: Citer, asking: Judge | None) -> tuple[float, float, float] | None:
-    """The features of the piece that shares most with the claim; None where none could support it."""
+    """The features of the piece that is most like the claim; None where none could support it."""
     needs = Needs(claim.text)
     pieces = Attribution(citer).comparable(needs)
     alike = await asking.one(claim.text, pieces) if asking else []
-    found = [features(needs, piece, one) for piece, one in zip(pieces, alike, strict=False)]
-    return max(found, key=sum) if found else None
+    found = [
+        features(needs, piece, one)
+        for piece, one in zip(pieces, alike, strict=False)
+        if not contradicts(needs, piece)
+    ]
+    return max(found, key=lambda each: each[0] + each[1]) if found else None
 
 
 def passages_text(passages: Sequence[Passage]) -> str:

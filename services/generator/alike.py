@@ -15,10 +15,10 @@ from services.generator.opposites import opposites
 # (docs/decisions/0033): the reranker's MaxSim, the cosine of the word that is least like any in the passage,
 # and how far the words come in the same order.
 SCORE, WEAKEST, ORDER, BIAS = 0.98, 2.58, 0.60, -2.71
-# At this chance as many paraphrases pass as by their words alone, and a quarter of the inventions.
-LEAST_CHANCE = 0.30
-# So many words behind a negation may be what it negates.
-REACH = 5
+# At this chance two of three paraphrases pass, and of inventions far fewer than by seven words of ten.
+LEAST_CHANCE = 0.33
+# So many words behind a negation may be what it negates; in a longer sentence more may stand between them.
+REACH, STRETCH = 5, 8
 
 
 def features(needs: Needs, source: Source, likeness: Likeness) -> tuple[float, float, float]:
@@ -57,7 +57,7 @@ def denied(said: Sequence[str], other: Sequence[str]) -> str:
         if negates(word):
             head = next((each for each in other[at + 1 : at + 1 + REACH] if telling(each)), "")
             places = [place for place, each in enumerate(said) if head and each == head]
-            if places and not any(any(map(negates, said[max(0, to - REACH) : to])) for to in places):
+            if places and not any(any(map(negates, said[max(0, to - STRETCH) : to])) for to in places):
                 return head
     return ""
 
