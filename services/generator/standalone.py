@@ -13,7 +13,7 @@ import structlog
 from ragline.errors import RaglineError
 from services.generator.events import Question, Turn
 from services.generator.evidence import PLAIN, words
-from services.generator.followups import alone, names, telling
+from services.generator.followups import alone, bare, names, points_back, telling
 from services.generator.llms import LLM
 from services.generator.prompts import Prompts
 
@@ -78,6 +78,8 @@ def trusted(said: str, question: str, turns: Sequence[Turn]) -> bool:
     own, new = set(words(question)), set(words(said))
     spoken = {word for turn in turns for word in (*words(turn.question), *words(turn.answer))}
     if not new or not new <= own | spoken | PLAIN or len(words(said)) > len(words(question)) + GROWTH:
+        return False
+    if new == own and (bare(question) or points_back(question)):  # repeated, as if it stood alone
         return False
     if question.rstrip().endswith("?") and not said.endswith("?"):
         return False

@@ -70,6 +70,7 @@ async def test_what_the_llm_writes_is_searched_for(said: str) -> None:
         "William Rainey Harper took office in 1891.",  # an answer
         "When was the University of Chicago?",  # half of the question is gone
         "When did he take office " + "of the University of Chicago " * 20 + "?",
+        "When did he take office?",  # nothing was added
         "",
         "?",
     ],
