@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make test": "is what runs this",
     "make check": "run by .ci/run",
     "make eval": "takes hours; its numbers are in the README",
+    "python -m eval": "takes minutes to hours; tests/eval has what it is made of",
     "make bench": "takes minutes and a quiet machine; its numbers are in the README",
     "make chaos": "run by .ci/run; a short form is in tests/stack/test_life.py",
     "ragline reembed": "needs a second embedder; tests/stack/test_reembed.py",

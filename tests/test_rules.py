@@ -28,6 +28,7 @@ ROLES = (
     "services.retriever.dense",
     "services.reranker.scorers",
     "services.generator.llms",
+    "services.generator.guards",
 )
 
 

@@ -35,7 +35,7 @@ _BROKEN = str.maketrans("<>|[]#\uff5c", "\u2039\u203a\u00a6()\u266f\u00a6")
 # Flags of three countries are written with tag letters; nothing else that people write is.
 _FLAGS = "(?<![\U0001f3f4\U000e0000-\U000e007f])"
 _HIDDEN = re.compile(
-    f"(?:[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\x00-\x08\x0e-\x1f\x7f]"
+    f"(?:[\u200b\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\x00-\x08\x0e-\x1f\x7f]"
     f"|{_FLAGS}[\U000e0000-\U000e007f]+"
     f"|\U0001f3f4[\U000e0020-\U000e007e]{{7,}}\U000e007f?"
     f"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{{2,}}"
