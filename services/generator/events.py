@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ragline.context import Caller
+from ragline.context import Caller, new_id
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.reranker_pb2 import Match
 from ragline.v1.retriever_pb2 import Hit
@@ -73,8 +73,8 @@ class Question:
 
     @property
     def caller(self) -> Caller:
-        """Whose turn it takes where many wait for an LLM."""
-        return Caller(self.tenant, self.session_id)
+        """Whose turn it takes where many wait for an LLM: its session's, or without one a turn of its own."""
+        return Caller(self.tenant, self.session_id or new_id())
 
 
 @dataclass(frozen=True)
