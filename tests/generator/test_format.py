@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ragline.cache.memory import MemoryCache
 from ragline.errors import InvalidRequest, Refused, Unavailable
-from services.generator import wire
+from services.generator import rpc, wire
 from services.generator.answer import Answerer
 from services.generator.events import Cited, Done, Policy, Question, Token
 from services.generator.format import Shape, allow, leaves, put, written_out
@@ -81,6 +81,10 @@ async def test_each_value_is_cited_by_its_pointer(retriever: grpc.aio.Channel, r
         "The warranty covers the power supply.",
     ]
     assert wire.answer(done)["pointers"] == {"/length": ["[1]"], "/covers": ["[2]"]}
+    assert [(each.pointer, list(each.markers)) for each in rpc.message(done).done.pointers] == [
+        ("/length", ["[1]"]),
+        ("/covers", ["[2]"]),
+    ]
     assert llm.prompts[0].schema == SCHEMA
     assert json.dumps(SCHEMA) in llm.prompts[0].user
     assert outcome.usage == Usage(10, 5)

@@ -9,7 +9,7 @@ import pytest
 from ragline.cache.memory import MemoryCache
 from ragline.errors import Refused
 from ragline.v1.passage_pb2 import Passage
-from services.generator import wire
+from services.generator import rpc, wire
 from services.generator.answer import Answerer
 from services.generator.events import Done, Finding, Passages, Question, Ranked
 from services.generator.guarding import open_guards
@@ -69,6 +69,8 @@ async def test_a_masked_secret_is_nowhere_and_the_quote_is_as_long_as_its_span(
         (cited,) = done.outcome.citations
         assert cited.quote == TEXT[cited.start : cited.end].replace(SECRET, len(SECRET) * BLANK)
         assert wire.answer(done)["citations"][0]["masked"] is True
+        assert rpc.citation(cited).masked
+        assert rpc.message(done).done.findings[0].detail == "password"
         assert done.findings == (Finding("secrets", "passages", "mask", "password"),)
         (shown,) = [event for event in events if isinstance(event, Passages)]
         assert SECRET not in repr([wire.event(event) for event in events])
