@@ -70,14 +70,17 @@ class Chain:
         if not text:
             return "", ()
         looked = self.look(text, "question")
-        if looked.refused:
-            kinds = ", ".join(each.detail for each in looked.findings if each.guard == looked.refused)
+        said = masked(text, looked.masks).strip()
+        # What is left of a question once all of it is masked asks nothing.
+        refused = looked.refused or ("" if said or field != "query" else looked.findings[0].guard)
+        if refused:
+            kinds = ", ".join(each.detail for each in looked.findings if each.guard == refused)
             raise Refused(
-                f"The guard {looked.refused} refuses {field} for what it holds: {kinds}; ask without it.",
+                f"The guard {refused} refuses {field} for what it holds: {kinds}; ask without it.",
                 field=field,
-                guard=looked.refused,
+                guard=refused,
             )
-        return masked(text, looked.masks).strip() or "?", looked.findings
+        return said, looked.findings
 
     async def passages(self, ranked: Sequence[Ranked]) -> tuple[tuple[Ranked, ...], tuple[Finding, ...]]:
         """The passages, masked; those that a guard refuses are left out."""
