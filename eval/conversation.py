@@ -163,7 +163,9 @@ def main(
     / "squad11-dev",
     count: Annotated[int, typer.Option(help="Most made follow-ups, and most changes of subject.")] = 300,
     answers: Annotated[int, typer.Option(help="Made follow-ups to ask for answers.")] = 0,
-    llm: Annotated[str, typer.Option(help="llamacpp: measure rewriting by the shipped model, too.")] = "",
+    llm: Annotated[
+        str, typer.Option(help="Measure rewriting by an LLM, too: its kind, and its options as JSON.")
+    ] = "",
     url: Annotated[str, typer.Option(help="A suite that has the set already, as collection squad11-dev.")] = "",
     output: Annotated[Path, typer.Option(help="Where all goes, as JSON.")] = HERE
     / "results"
@@ -207,10 +209,11 @@ def suite(data: Path, url: str, keep: Path | None) -> Iterator[httpx.Client]:
         yield client
 
 
-def loaded(name: str) -> LLM:
-    """The LLM that rewrites."""
+def loaded(llm: str) -> LLM:
+    """The LLM that rewrites, of a kind with options, if any; without a name extractive, which cannot."""
+    name, _, options = llm.partition(" ")
     parts = Parts(ModelStore(Settings().models_dir).resolve, None, threads=2, timeout_s=60.0)
-    made: LLM = backends.load("services.generator.llms", name or "extractive", parts)
+    made: LLM = backends.load("services.generator.llms", name or "extractive", parts, json.loads(options or "{}"))
     return made
 
 
