@@ -51,7 +51,7 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash -j 0 ragline serv
 # --- weights: only what fetches them is copied here, so that they are fetched, and pushed, once
 FROM tools AS fetch
 RUN /tools/bin/python -m pip install --quiet --constraint constraints.txt pydantic-settings python-dotenv
-COPY ragline/__init__.py ragline/settings.py ragline/
+COPY ragline/__init__.py ragline/origins.py ragline/settings.py ragline/
 COPY ragline/models ragline/models
 COPY deploy/docker/pull.py ./
 
