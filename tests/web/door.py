@@ -37,6 +37,7 @@ class Door(ThreadingHTTPServer):
     """Passes requests on to ``upstream``; a context manager that ends it."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, upstream: str) -> None:
         (port,) = free_ports(1)
@@ -44,7 +45,9 @@ class Door(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{port}"
         self.faults: list[Fault] = []
         self.asked: list[tuple[str, str, bytes]] = []
-        self.client = httpx.Client(base_url=upstream, timeout=HELD_S, trust_env=False)
+        # A connection that is kept may be closed by the other side in the moment in which it is used again.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(base_url=upstream, timeout=HELD_S, trust_env=False, limits=fresh)
 
     @contextmanager
     def fault(self, fault: Fault) -> Iterator[Fault]:

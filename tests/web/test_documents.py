@@ -58,7 +58,9 @@ def ended(page: Browser, name: str) -> bool:
 
 
 def titles(page: Browser) -> list[str]:
-    return [each.text for each in page.all("#documents-list .row-title")]
+    rows = "return [...document.querySelectorAll('#documents-list .row-title')].map((row) => row.textContent)"
+    found: list[str] = page.run(rows)
+    return found
 
 
 def test_files_go_in_and_can_be_asked(page: Browser, shelf: str, tmp_path: Path) -> None:
