@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench import embed, generate, ingest, nginx, streams
+from bench import embed, faults, generate, ingest, nginx, streams
 from bench.report import table
 from bench.reranking import run as reranking
 from bench.retrieval import making
@@ -21,6 +22,7 @@ from ragline import threads
 from ragline.encoder import Encoder
 from ragline.models import ModelStore
 from ragline.settings import Settings, load
+from tests.servers.llama import LLAMA_KEY, LlamaServer
 from tests.suite import Suite
 
 PEERS_HELP = "Peers to run beside, by name; all where there are less than 500,000 passages, none above."
@@ -88,6 +90,16 @@ def at_size(
     rows, engines = retrieval.whole(making.corpus(passages), names, Plan(rounds, seconds))
     retrieval.show(rows, engines)
     sys.exit(any(row.holds is False for row in rows))
+
+
+@app.command("faults")
+def failing() -> None:
+    """What clients of /generate see of each way in which an LLM's server fails."""
+    weights = ModelStore(load(Settings).models_dir).pull("SmolLM2-135M-Instruct")
+    with LlamaServer(next(weights.glob("*.gguf")), key=LLAMA_KEY) as server:
+        lines = asyncio.run(faults.measure(server))
+    print(f"\n{faults.table(lines)}")
+    sys.exit(not faults.holds(lines))
 
 
 if __name__ == "__main__":

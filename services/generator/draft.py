@@ -26,6 +26,7 @@ class Draft:
         self.prompt: Prompt | None = None
         self.checker = fresh()
         self.void = Usage()
+        self.whole = True
 
     @property
     def usage(self) -> Usage:
@@ -39,13 +40,15 @@ class Draft:
         return self.prompt
 
     async def write(self, chain: Chain, llm: LLM) -> AsyncGenerator[Token | Cited, None]:
-        """What one LLM says and the passages support; what an earlier one said is void."""
-        if self.checker.said:
+        """What one LLM says and the passages support; what one said that failed is void."""
+        if not self.whole:
             self.void = self.usage
             self.checker = self.fresh()
+        self.whole = False
         said = self.checker.check(llm, self.ask(llm), self.question)
         guard = self.checker.guard
         async with aclosing(self.checker.withheld(said) if guard and guard.whole else said) as events:
             async for event in events:
                 yield event
+        self.whole = True
         chain.settled = self.checker.declined

@@ -95,7 +95,11 @@ class Endpoint:
             return self.closed_until - now
         if not self.breaker.admit():
             return max(0.0, self.breaker.until - now) or FIRST_PAUSE_S
-        wait_s = await self.spend(tokens)
+        try:
+            wait_s = await self.spend(tokens)
+        except BaseException:  # cancelled: another may be the one that tries
+            self.breaker.left()
+            raise
         if wait_s:
             self.breaker.left()
             self.said("spent")
@@ -131,6 +135,11 @@ class Endpoint:
         if after_s:
             self.closed_until = time.monotonic() + after_s
         self.said("busy")
+
+    def late(self) -> None:
+        """It was slower than its caller had time for."""
+        self.resting_until = time.monotonic() + REST_S
+        self.left("late")
 
     def left(self, outcome: str) -> None:
         """Its answer is wanted no more, or nothing was wrong with it but the request."""

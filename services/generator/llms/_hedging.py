@@ -14,7 +14,7 @@ from ragline import metrics
 from services.generator.llms import Usage
 from services.generator.llms._endpoints import Endpoint
 from services.generator.llms._refusals import Refusal
-from services.generator.llms._speech import Ask, Speech, begun
+from services.generator.llms._speech import Ask, Patience, Speech, begun
 
 # So many times to first word are looked at; with fewer than the least nothing is known.
 WINDOW, LEAST = 200, 20
@@ -36,29 +36,29 @@ class Hedge:
         if self.quantile is None or len(self.seen_s) < LEAST:
             return None
         ordered = sorted(self.seen_s)
-        return ordered[min(len(ordered) - 1, math.ceil(self.quantile * len(ordered)))]
+        return ordered[min(len(ordered) - 1, math.ceil(self.quantile * len(ordered)) - 1)]
 
-    async def first(self, endpoint: Endpoint, ask: Ask, patience_s: float, another: Another) -> Speech:
+    async def first(self, endpoint: Endpoint, ask: Ask, patience: Patience, another: Another) -> Speech:
         """The speech of who speaks first; raises Refusal where nobody does. ``another`` admits a second one."""
         delay_s = self.delay_s()
-        if delay_s is None or delay_s >= patience_s:
-            speech = await begun(endpoint, ask, patience_s)
+        if delay_s is None or delay_s >= patience.seconds:
+            speech = await begun(endpoint, ask, patience)
         else:
-            speech = await self.race(endpoint, ask, patience_s, another, delay_s)
+            speech = await self.race(endpoint, ask, patience, another, delay_s)
         self.seen_s.append(speech.first_s)
         return speech
 
     async def race(
-        self, endpoint: Endpoint, ask: Ask, patience_s: float, another: Another, delay_s: float
+        self, endpoint: Endpoint, ask: Ask, patience: Patience, another: Another, delay_s: float
     ) -> Speech:
         """Two at once, the second after ``delay_s``."""
-        tasks = [asyncio.create_task(begun(endpoint, ask, patience_s))]
+        tasks = [asyncio.create_task(begun(endpoint, ask, patience))]
         winner: Speech | None = None
         second: Endpoint | None = None
         try:
             await asyncio.wait(tasks, timeout=delay_s)
             if not tasks[0].done() and (second := await another()):
-                tasks.append(asyncio.create_task(begun(second, ask, patience_s)))
+                tasks.append(asyncio.create_task(begun(second, ask, patience)))
             winner = await spoken(tasks)
             if second:
                 self.hedges.labels("second" if winner.endpoint is second else "first").inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -15,11 +16,13 @@ from ragline.errors import RaglineError, TimedOut, Unavailable
 from services.generator.llms._endpoints import Endpoint
 from services.generator.llms._hedging import Hedge
 from services.generator.llms._refusals import Refusal
-from services.generator.llms._speech import Ask, Speech
+from services.generator.llms._speech import Ask, Patience, Speech
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0
 # Less time than this is not enough to ask anyone.
 LEAST_S = 0.02
+# With less than this share of ``first_token_s`` a first word that does not come is no fault of the endpoint.
+FAIR = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -73,22 +76,29 @@ class Routes:
 
     async def round(self, ask: Ask, first_token_s: float) -> Speech:
         """Ask one after the other; raises Exhausted, or at once what no other endpoint would take either."""
+        waits: list[float] = []
+        async with aclosing(self.candidates(ask, waits)) as candidates:
+            return await self.first(candidates, waits, ask, first_token_s)
+
+    async def first(
+        self, candidates: AsyncGenerator[Endpoint, None], waits: list[float], ask: Ask, first_token_s: float
+    ) -> Speech:
+        """The first of the candidates that speaks."""
         last: Refusal | None = None
         again = False
-        waits: list[float] = []
-        candidates = self.candidates(ask, waits)
 
         async def another() -> Endpoint | None:
             return await anext(candidates, None)
 
         async for endpoint in candidates:
             # Half of the time is for others: an endpoint that hangs leaves them, or another model, the rest.
-            patience_s = min(first_token_s, ask.left_s() / 2)
-            if patience_s < LEAST_S:
+            half_s = ask.left_s() / 2
+            patience = Patience(min(first_token_s, half_s), fair=half_s >= FAIR * first_token_s)
+            if patience.seconds < LEAST_S:
                 endpoint.left("left")
                 raise TimedOut(f"There was no time left to ask the server of {self.name}.")
             try:
-                return await self.hedge.first(endpoint, ask, patience_s, another)
+                return await self.hedge.first(endpoint, ask, patience, another)
             except Refusal as refusal:
                 if not refusal.elsewhere:
                     raise refusal.error from refusal

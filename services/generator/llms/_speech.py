@@ -55,6 +55,14 @@ class Ask:
         return self.end - time.monotonic()
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a first word is waited for; not ``fair``: a caller in a hurry blames nobody who is slower."""
+
+    seconds: float
+    fair: bool = True
+
+
 class Speech:
     """An answer that has begun. ``also`` is what a second endpoint cost that was asked at the same time."""
 
@@ -136,12 +144,12 @@ class Speech:
         await self.stream.close()
 
 
-async def begun(endpoint: Endpoint, ask: Ask, patience_s: float) -> Speech:
+async def begun(endpoint: Endpoint, ask: Ask, patience: Patience) -> Speech:
     """Ask an endpoint that admitted the request, and wait for its first word; raises Refusal."""
     began = time.monotonic()
     stream: Any = None
     try:
-        async with asyncio.timeout(min(patience_s, ask.left_s())):
+        async with asyncio.timeout(min(patience.seconds, ask.left_s())):
             stream = await endpoint.client.chat.completions.create(**ask.body(endpoint))
             first = await first_word(stream)
         return Speech(endpoint, ask, stream, first, time.monotonic() - began)
@@ -149,7 +157,7 @@ async def begun(endpoint: Endpoint, ask: Ask, patience_s: float) -> Speech:
         if stream is not None:
             await stream.close()
         refused = refusal(error, endpoint.model, endpoint.name)
-        settle(endpoint, refused)
+        settle(endpoint, refused, fair=patience.fair)
         raise refused from error
     except BaseException:  # cancelled: nobody wants it any more
         endpoint.left("left")
@@ -168,8 +176,11 @@ async def first_word(stream: Any) -> Any:
     raise ValueError("the stream ended before it said anything")
 
 
-def settle(endpoint: Endpoint, refused: Refusal) -> None:
+def settle(endpoint: Endpoint, refused: Refusal, *, fair: bool) -> None:
     """Tell the endpoint how it did."""
+    if refused.outcome == "timeout" and not fair:
+        endpoint.late()
+        return
     if refused.outcome == "busy":
         endpoint.busy(refused.after_s)
     elif refused.outcome == "rejected":

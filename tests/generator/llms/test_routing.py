@@ -67,6 +67,10 @@ async def failure(model: openai.OpenAI) -> RaglineError:
     return raised.value
 
 
+def open_breakers(model: openai.OpenAI) -> int:
+    return sum(not endpoint.breaker.closed for endpoint in model.routes.endpoints)
+
+
 async def test_reserved_capacity_first_then_the_next(proxies: list[FaultProxy]) -> None:
     model = llm(proxies, {"requests_per_minute": 2}, {"priority": 1})
     for _ in range(3):
@@ -157,6 +161,20 @@ async def test_the_breaker_opens_and_closes(proxies: list[FaultProxy]) -> None:
     breaker.until = 0.0  # the pause is over
     await pieces(model)
     assert breaker.closed
+    await model.close()
+
+
+async def test_a_caller_in_a_hurry_blames_nobody(proxies: list[FaultProxy]) -> None:
+    model = llm(proxies[:1], {})
+    proxies[0].fault = Fault("hang")
+    for _ in range(6):
+        with context.bind(timeout_s=0.2):
+            await failure(model)
+    assert open_breakers(model) == 0
+    model.first_token_s = 0.1
+    for _ in range(5):
+        await failure(model)
+    assert open_breakers(model) == 1
     await model.close()
 
 
