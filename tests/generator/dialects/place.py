@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from ragline.http import create_app, origins
 from ragline.http import openai as dialect
 from ragline.http.server import HttpServer
+from ragline.rates import LocalRates
 from ragline.v1 import retriever_pb2
 from services.generator import asking
 from services.generator.dialects import chat, models, socket
@@ -79,12 +80,15 @@ async def serving(
     chats: int = 8,
     cors: str = "",
     steps: Steps = BARE,
+    per_minute: int = 1000,
 ) -> AsyncIterator[Served]:
     """The doors over a real use case."""
     answerer = world.answerer(retriever, reranker, llm=llm, waiting=waiting)
     answerer.steps = steps
     parts = Parts(answerer, LIMITS, BOUNDS, Room(chats, "conversations", "GENERATOR_MAX_CHATS"))
-    app = create_app("generator", [socket.router(parts)], checks={}, max_body_mb=1)
+    app = create_app(
+        "generator", [socket.router(parts)], checks={}, max_body_mb=1, per_minute=(LocalRates(), per_minute)
+    )
     known = Models(answerer.sources, PROFILES, embedder)
     dialect.speak(app, [chat.router(answerer, LIMITS, PROFILES), models.router(known)])
     origins.allow(app, cors)

@@ -141,6 +141,17 @@ async def test_long_messages_close_and_too_many_are_refused(served: Served) -> N
             assert closed.value.rcvd.code == 1009
 
 
+async def test_questions_count_as_requests(retriever: grpc.aio.Channel) -> None:
+    async with serving(retriever, per_minute=2) as served, served.chat() as chat:
+        for name in ("q1", "q2"):
+            await chat.send(ask(name))
+            assert (await said(chat, "done", "error"))[-1]["type"] == "done"
+        await chat.send(ask("q3"))
+        refused = (await said(chat, "done", "error"))[-1]
+        assert (refused["id"], refused["data"]["status"]) == ("q3", 429)
+        assert "RAGLINE_MAX_REQUESTS_PER_MINUTE" in refused["data"]["detail"]
+
+
 async def test_when_the_process_stops_what_was_asked_is_answered(retriever: grpc.aio.Channel) -> None:
     llm = world.Reciter(pauses_after=1)
     async with serving(retriever, llm=llm) as served, served.chat() as chat, served.chat() as idle:
