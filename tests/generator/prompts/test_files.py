@@ -169,3 +169,17 @@ def test_no_text_can_leave_its_fence(text: str) -> None:
 def test_other_text_is_left_as_it_is() -> None:
     text = "if a < b: print('<p class=\"x\">') # 5 < 6 and </div>, a < passenger"
     assert data(text) == text
+
+
+def test_the_example_of_the_how_to_page_can_be_written(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "write-a-prompt.md"
+    example = page.read_text().partition("```text\n")[2].partition("```")[0]
+    written(tmp_path, "support@1", example)
+    found = Prompts([tmp_path]).choose("support", "answer", "passages")
+    assert (found.order, found.turns) == ("ends", True)
+    written(tmp_path, "support@2", example.replace("{{ question", "{{ anwser"))
+    with pytest.raises(SettingsError) as refused:
+        Prompts([tmp_path])
+    fault = str(refused.value).partition("there is no 'anwser'; ")[2]
+    assert fault
+    assert fault in " ".join(page.read_text().split()).replace("`", "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ragline.cache
 from ragline.errors import InvalidRequest, Unavailable
 from ragline.v1.passage_pb2 import Passage
 from services.generator.events import Question, Turn
@@ -161,3 +163,21 @@ async def test_llama_cpp_reads_the_constant_part_once(smol: LlamaCpp) -> None:
 def test_a_passage_of_nothing_is_no_passage() -> None:
     made = Writing(shipped(), 900).ask(QUESTION, Counted(), [Passage(text=" "), PASSAGES[1]], [], {})
     assert made.user.count("<passage") == 1
+
+
+async def test_an_answer_names_its_prompt_also_when_it_was_kept(
+    retriever: grpc.aio.Channel, shelf: world.Shelf
+) -> None:
+    cache = ragline.cache.open("memory://")
+    answerer = world.answerer(retriever, None, cache=cache)
+    for cached in (False, True):
+        done = await answerer.answer(QUESTION)
+        assert (done.cached, done.outcome.prompt) == (cached, "answer.extract@1")
+    searches = shelf.searches
+    with pytest.raises(InvalidRequest, match=r"there are answer\.extract@1") as refused:
+        await answerer.answer(replace(QUESTION, prompt="nobody"))
+    assert refused.value.errors[0]["field"] == "prompt"
+    assert shelf.searches == searches  # it is refused before anything is done for it
+    named = await answerer.answer(replace(QUESTION, prompt="answer.extract@1"))
+    assert not named.cached  # asked for by name it is another request
+    await cache.close()
