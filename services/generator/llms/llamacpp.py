@@ -40,7 +40,7 @@ def load(
     context: Annotated[int, Field(ge=256)] = 2048,
     slots: Count = 4,
     threads: Count | None = None,
-    max_waiting: Annotated[int, Field(ge=0)] = 64,
+    max_waiting: Annotated[int, Field(ge=0)] = 256,
 ) -> LlamaCpp:
     """``model`` is a catalogue id, a hub id, a folder or a .gguf file.
 
