@@ -84,9 +84,7 @@ class RankingBody(BaseModel):
     )
 
 
-Body = Annotated[
-    Annotated[RerankBody, Tag(NATIVE)] | Annotated[DocumentsBody, Tag(DIALECT)], Discriminator(kind)
-]
+Body = Annotated[Annotated[RerankBody, Tag(NATIVE)] | Annotated[DocumentsBody, Tag(DIALECT)], Discriminator(kind)]
 
 
 def router(reranker: Reranker) -> APIRouter:
