@@ -99,7 +99,7 @@ def test_the_source_tells_title_place_and_score(page: Browser) -> None:
         page.until(lambda: page.all("#source-text mark") and page.one("#source-text mark").text != before)
     page.press(Keys.ESCAPE)
     page.until(lambda: not page.one("#source").is_displayed())
-    assert page.driver.switch_to.active_element == cites[0]
+    page.until(lambda: page.driver.switch_to.active_element == cites[0])
 
 
 def test_a_long_document_is_shown_around_the_quote(page: Browser, suite: Suite) -> None:

@@ -146,7 +146,7 @@ def test_a_document_is_deleted_once_that_is_confirmed(page: Browser, shelf: str,
     assert page.one("#confirm").is_displayed()
     page.press(Keys.ESCAPE)
     page.until(lambda: not page.one("#confirm").is_displayed())
-    assert page.driver.switch_to.active_element == delete
+    page.until(lambda: page.driver.switch_to.active_element == delete)
     delete.click()
     page.one("#confirm-yes").click()
     page.until(lambda: titles(page) == ["Sheet 2"])

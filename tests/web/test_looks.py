@@ -173,7 +173,7 @@ def test_all_of_it_is_done_with_keys(page: Browser) -> None:
     page.until(lambda: page.all("#source-text mark"))
     assert page.run("return document.activeElement.closest('#source') !== null")
     page.press(Keys.ESCAPE)
-    assert focused(page).startswith("cite")
+    page.until(lambda: focused(page).startswith("cite"))
     page.press("?")
     page.until(lambda: page.one("#keys").is_displayed())
     for _ in range(
@@ -184,13 +184,14 @@ def test_all_of_it_is_done_with_keys(page: Browser) -> None:
             "return document.activeElement === document.body || !!document.activeElement.closest('#keys')"
         )
     page.press(Keys.ESCAPE)
-    assert focused(page).startswith("cite")
+    page.until(lambda: focused(page).startswith("cite"))
 
 
 def test_the_single_keys_are_switched_off(page: Browser) -> None:
     page.one("#open-keys").click()
     page.one("#keys-on").click()
     page.press(Keys.ESCAPE)
+    page.until(lambda: focused(page) == "open-keys")
     page.run("document.activeElement.blur()")
     page.press("/", "?")
     assert focused(page) == "body"
