@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from ragline import context, metrics
 from ragline.errors import RaglineError
 from services.generator.llms import LLM, Piece, Usage
 from services.generator.prompt import Prompt, tokens
+from services.generator.prompts.writing import Counting
 
 OTHERS = "other"
 PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
@@ -94,6 +95,23 @@ class Counted:
     async def close(self) -> None:
         """See ``LLM.close``."""
         await self.llm.close()
+
+
+class CountedCounting(Counted):
+    """One that can say itself how many tokens it makes of texts."""
+
+    def __init__(self, llm: LLM, counting: Counting, tenants: Tenants) -> None:
+        super().__init__(llm, tenants)
+        self.counting = counting
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See ``Counting.count_tokens``."""
+        return await self.counting.count_tokens(texts)
+
+
+def counted(llm: LLM, tenants: Tenants) -> LLM:
+    """The LLM, with its texts counted."""
+    return CountedCounting(llm, llm, tenants) if isinstance(llm, Counting) else Counted(llm, tenants)
 
 
 class Text:

@@ -11,7 +11,7 @@ from ragline import backends, threads
 from ragline.models import ModelStore
 from ragline.rates import Rates
 from ragline.settings import SettingsError
-from services.generator.accounting import Counted, Tenants
+from services.generator.accounting import Tenants, counted
 from services.generator.llms import LLM, Parts
 from services.generator.roster import LAST, Roster
 from services.generator.settings import Settings
@@ -51,7 +51,7 @@ def load_llms(settings: Settings, rates: Rates) -> Loaded:
 
     def load(kind: str, options: dict[str, Any] | None = None) -> LLM:
         llm: LLM = backends.load(LLMS, kind, parts, options)
-        return Counted(llm, tenants)
+        return counted(llm, tenants)
 
     llms = {name: load(chosen.llm, chosen.options) for name, chosen in named.items()}
     if settings.llm not in named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -12,13 +12,14 @@ from ragline import context, metrics
 from ragline.errors import InvalidRequest, Overloaded, RaglineError, TooLarge, Unavailable
 from ragline.rates import LocalRates
 from ragline.settings import SettingsError
-from services.generator.accounting import Counted, Tenants
+from services.generator.accounting import Counted, Tenants, counted
 from services.generator.chain import Chain, Named
 from services.generator.events import Anew
 from services.generator.lineup import load_llms
 from services.generator.llms import LLM, Cut, Piece, Usage
 from services.generator.llms.extractive import Extractive
 from services.generator.prompt import Prompt
+from services.generator.prompts.writing import Counting
 from services.generator.settings import Settings
 
 ASK = Prompt("summary", "", "Say something about lakes.")
@@ -126,6 +127,18 @@ async def test_texts_are_counted_for_tenants_up_to_a_bound() -> None:
     assert 'ragline_llm_tokens_total{direction="in",model="chain-voice",tenant="chain-first"} 3.0' in page
     assert 'ragline_llm_cost_total{model="chain-voice",tenant="other"} 1.0' in page
     assert "chain-second" not in page
+
+
+class Counts(Voice):
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
+
+async def test_who_can_count_tokens_still_can() -> None:
+    made = counted(Counts("counts"), Tenants(1))
+    assert isinstance(made, Counting)
+    assert await made.count_tokens(["four"]) == [4]
+    assert not isinstance(counted(Voice("counts"), Tenants(1)), Counting)
 
 
 async def test_a_text_that_nobody_waits_for_is_estimated() -> None:

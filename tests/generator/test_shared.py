@@ -7,7 +7,7 @@ import pytest
 
 from ragline import context
 from ragline.errors import Unavailable
-from services.generator.shared import SharedStreams
+from services.generator.shared import SharedStreams, deadline
 
 
 class Source:
@@ -90,3 +90,41 @@ async def test_a_cancelled_reader_leaves_the_others_alone() -> None:
         await one
     source.go.set()
     assert await other == [1, 2]
+
+
+async def test_who_joins_late_reads_from_where_it_began_anew() -> None:
+    streams: SharedStreams[int] = SharedStreams(lambda event: event == 1)
+    source = Source()
+    first = streams.join("key", source.events)
+    assert await anext(first) == 1
+    late = asyncio.create_task(read(streams, source))
+    await asyncio.sleep(0)
+    source.go.set()
+    assert await late == [2]
+    assert [event async for event in first] == [2]
+
+
+async def test_the_work_has_the_latest_deadline_of_its_readers() -> None:
+    streams: SharedStreams[int] = SharedStreams()
+    source = Source()
+    seen: list[float | None] = []
+
+    async def events() -> AsyncGenerator[int, None]:
+        seen.append(deadline())
+        yield 1
+        await source.go.wait()
+        seen.append(deadline())
+
+    with context.bind(timeout_s=5):
+        soon = context.deadline()
+        first = streams.join("key", events)
+        await anext(first)
+    with context.bind(timeout_s=50):
+        later = context.deadline()
+        second = streams.join("key", events)
+        await anext(second)
+    source.go.set()
+    assert [event async for event in second] == []
+    await first.aclose()
+    assert seen == [soon, later]
+    assert deadline() is None
