@@ -74,6 +74,7 @@ def test_a_citation_leads_to_exactly_its_quote(page: Browser, suite: Suite) -> N
         page.one(f".answer [data-marker='{citation['marker']}']").click()
         mark = page.until(lambda: page.all("#source-text mark"))[0]
         assert page.run(SELECTED, mark) == page.run("return arguments[0].textContent", mark) == citation["quote"]
+        assert not page.all("#source-text .warn")
         assert page.run(IN_VIEW, mark, page.one("#source-text"))
         shown = page.run("return document.querySelector('.page-text').textContent")
         if citation["document_id"].startswith("guide/"):
