@@ -39,8 +39,8 @@ _QUOTED = re.compile(
     r"|(?<!\w)['\u2018]([^'\u2019]+)['\u2019](?!\w)"
 )
 _AROUND = re.compile(rf"^(?:(?:{'|'.join(AROUND)})\b[\s,:]*)+(?:me\b\s*)?", re.IGNORECASE)
-_WHEN = re.compile(r"\b(?:in|on)?\s*(?:what|which) (?:year|date)\b", re.IGNORECASE)
-_WHERE = re.compile(r"\b(?:at|in|on) (?:what|which) (?:city|place|country|town|location|state)\b", re.IGNORECASE)
+_WHEN = re.compile(r"\b(?:in|on)?\s*(?:what|which) year\b", re.IGNORECASE)
+_WHERE = re.compile(r"\b(?:at|in|on) (?:what|which) (?:place|location)\b", re.IGNORECASE)
 _SYMBOLS = re.compile(r"[$\u20ac\u00a3\u00a5%\u00b0+#<>=&@/\\*^~|-]")
 _ASKING = ("who", "whom", "whose", "what", "which", "when", "where", "why", "how")
 _SAME_ASKING = {"whom": "who", "which": "what", "whose": "whose"}
