@@ -23,6 +23,7 @@ from ragline.evaluation.metrics import Floats
 from tests.suite import Suite
 
 SIZE = (7.0, 4.2)  # inches
+LABELLED = {0.1, 0.2, 0.3, 0.5}  # thresholds that are named in the plot: others would lie upon each other
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ def draw(rows: Sequence[Asked], path: Path) -> None:
         if kept:
             at = len(kept) / len(rows), float(np.mean([not row.right for row in kept]))
             axes.plot(*at, "ko", markersize=3)
-            axes.annotate(str(threshold), at, textcoords="offset points", xytext=(4, -10), fontsize=8)
+            if threshold in LABELLED:
+                axes.annotate(str(threshold), at, textcoords="offset points", xytext=(-6, 6), fontsize=8)
     axes.set(xlabel="coverage: share of questions answered", ylabel="risk: share of these answered wrongly")
     axes.set(xlim=(0, 1), ylim=(0, None))
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
 
