@@ -75,8 +75,10 @@ class EventStream(EventSourceResponse):
         return ServerSentEvent(event=name, data=orjson.dumps(data).decode(), sep="\n")
 
     def failure(self, error: RaglineError) -> ServerSentEvent:
-        """The event that ends a stream which failed."""
+        """The event that ends a stream which failed; its headers are sent, so it says itself when to come back."""
         problem = error.problem(context.request_id())
+        if error.retry_after_s is not None:
+            problem["retry_after_s"] = error.retry_after_s
         return ServerSentEvent(event="error", data=encoded(problem).decode(), sep="\n")
 
     def end(self) -> ServerSentEvent | None:

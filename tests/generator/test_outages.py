@@ -52,6 +52,7 @@ async def test_half_an_answer_never_poses_as_a_whole_one(llama_server: LlamaServ
             assert "usage" not in seen.names
             assert (seen.body["title"], seen.body["status"]) == ("Unavailable", 503)
             assert "broke off" in seen.body["detail"]
+            assert seen.body["retry_after_s"] > 0
 
 
 @pytest.mark.parametrize(

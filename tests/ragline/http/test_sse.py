@@ -6,7 +6,7 @@ import orjson
 import pytest
 import structlog
 
-from ragline.errors import Internal, NotFound, TimedOut, Unavailable
+from ragline.errors import Internal, NotFound, RaglineError, TimedOut, Unavailable
 from tests.ragline.shop import client, listening, shop
 
 Events = AsyncIterator[tuple[str, dict[str, Any]]]
@@ -48,6 +48,10 @@ async def test_what_fails_before_the_first_event_has_a_status_of_its_own() -> No
     assert answer.json()["detail"].startswith("There is no collection x")
 
 
+def retry(error: RaglineError) -> dict[str, float]:
+    return {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -64,7 +68,7 @@ async def test_what_fails_later_is_the_last_event(error: Exception, told: Any) -
         async with client(shop(events=events)) as inside:
             answer = await inside.get("/stream", headers={"x-request-id": "r1"})
     assert answer.status_code == 200
-    assert parsed(answer.text) == [("token", {"text": "a"}), ("error", told.problem("r1"))]
+    assert parsed(answer.text) == [("token", {"text": "a"}), ("error", told.problem("r1") | retry(told))]
     assert any(line["event"] == "crashed" for line in logged) == isinstance(error, RuntimeError)
 
 
