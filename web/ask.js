@@ -41,10 +41,15 @@ async function ask(query, fields) {
 
 async function follow(turn, body, signal) {
   for await (const event of stream("POST", "generate", body, signal)) {
-    if (event.name === "error") throw new Problem(event.data);
+    if (event.name === "error") throw told(event.data);
     if (turn.take(event)) return;
   }
   throw new Problem(BROKEN);
+}
+
+/** The problem of an error event, which has no header to say when to come back. */
+function told(body) {
+  return new Problem({ ...body, retryAfterS: Math.ceil(body.retry_after_s ?? 0) });
 }
 
 function busy(is) {
