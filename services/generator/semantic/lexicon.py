@@ -123,4 +123,4 @@ AROUND = (
     "could you explain", "can you explain", "please explain", "explain", "i want to know", "i would like to know",
     "do you know", "i wonder",
 )  # fmt: skip
-EMPTY = frozenset(words("located situated called named exactly please really actually name kind type sort"))
+EMPTY = frozenset(words("located situated called named exactly please really actually"))

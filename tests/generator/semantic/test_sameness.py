@@ -49,6 +49,7 @@ def lenient(_first: bool, word: Word) -> int:
         ("Which cells import glucose?", "Which cells export glucose?", "turning"),
         ("Is the change reversible?", "Is the change irreversible?", "words"),
         ("Who designed the tower?", "Who painted the tower?", "words"),
+        ("What is the first campaign for?", "What is the name of the first campaign?", "words"),
         ("In what city was it founded?", "In what state was it founded?", "words"),
         ("In which year was it founded?", "On which date was it founded?", "asks"),
     ],
