@@ -76,7 +76,10 @@ class Settings(settings.Settings):
     )
 
     guards: dict[str, dict[str, Any]] = Field(
-        default={"injection": {"policy": "flag"}, "secrets": {"policy": "mask"}},
+        default={
+            "injection": {"policy": {"question": "flag", "passages": "mask", "answer": "flag"}},
+            "secrets": {"policy": "mask"},
+        },
         description="guards by name, each with a policy (flag, mask, refuse) and its options, as JSON; {}: none",
     )
 
