@@ -19,7 +19,7 @@ ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 @dataclass(frozen=True)
 class Caller:
-    """For whom work is done: a tenant, and one of its clients, such as a session; empty where that is not known."""
+    """For whom work is done: a tenant, and one of its clients, such as a session; empty where not known."""
 
     tenant: str = ""
     client: str = ""

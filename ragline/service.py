@@ -82,8 +82,7 @@ def run(build: Callable[[S], Awaitable[Service]], settings_class: type[S]) -> No
         service = await build(settings)
         await serve(
             [service],
-            http_host=doors.host,
-            http_port=doors.port,
+            http_address=(doors.host, doors.port),
             grpc_addresses={service.name: joined(doors.host, doors.grpc_port)},
             settings=settings,
             title=f"ragline {service.name}",
@@ -107,8 +106,7 @@ def execute(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def serve(
     services: Sequence[Service],
     *,
-    http_host: str,
-    http_port: int,
+    http_address: tuple[str, int],
     grpc_addresses: Mapping[str, str],
     settings: Settings,
     title: str,
@@ -117,11 +115,11 @@ async def serve(
 ) -> None:
     """Serve ``services`` in this process until SIGTERM or SIGINT; returns when all is closed.
 
-    All routers share one REST port; each service has a gRPC server at its ``grpc_addresses``. Port 0 takes
-    a free one. ``on_ready`` gets the URL when every check has passed for the first time. ``page`` is what browsers
-    get at ``/``. Ending (cancelling does the same): not ready, REST drains, then gRPC, the last service first,
-    since the doors in front call those behind; ``drain_s`` bounds it all; then each service stops. Raises
-    SettingsError for an address that cannot be had.
+    All routers share one REST port, that of ``http_address``; each service has a gRPC server at its
+    ``grpc_addresses``. Port 0 takes a free one. ``on_ready`` gets the URL when every check has passed for the
+    first time. ``page`` is what browsers get at ``/``. Ending (cancelling does the same): not ready, REST
+    drains, then gRPC, the last service first, since the doors in front call those behind; ``drain_s`` bounds
+    it all; then each service stops. Raises SettingsError for an address that cannot be had.
     """
     process = Process(services)
     async with AsyncExitStack() as closing:
@@ -150,7 +148,7 @@ async def serve(
             await server.start()
             process.servers[service.name] = server
             closing.push_async_callback(process.close, server)
-        http = HttpServer(app, http_host, http_port, setting=f"{settings.prefix()}PORT")
+        http = HttpServer(app, *http_address, setting=f"{settings.prefix()}PORT")
         url = await http.start()
         closing.push_async_callback(process.close, http)
         closing.push_async_callback(process.end, settings.drain_s)

@@ -52,8 +52,7 @@ async def main() -> None:
     page = find()
     await service.serve(
         services,
-        http_host=settings.host,
-        http_port=settings.port,
+        http_address=(settings.host, settings.port),
         grpc_addresses={
             "preprocess": joined(LOOPBACK, preprocess.grpc_port),
             "retriever": joined(LOOPBACK, retriever.grpc_port),

@@ -33,14 +33,13 @@ def create_app(
     checks: Mapping[str, Check],
     lifespan: Lifespan | None = None,
     max_body_mb: int = 64,
-    body_setting: str = BODY_SETTING,
     per_minute: tuple[Rates, int] | None = None,
     page: Page | None = None,
 ) -> FastAPI:
     """``routers`` bare and under ``/v1``, with problem documents, request ids, deadlines, bounds and probes.
 
     ``checks`` decide ``/readyz``: each raises a ``RaglineError`` while its part is not ready.
-    ``body_setting`` is the name that the error for a body over ``max_body_mb`` gives. A route whose
+    A body over ``max_body_mb`` is refused. A route whose
     ``openapi_extra`` has ``x-body-limit`` (``{"mb": 256, "setting": NAME}``) reads bodies of the kinds that it
     describes as they come, up to that limit. ``per_minute`` counts requests and says how many are served.
     ``page`` is what browsers get at ``/``.
@@ -58,7 +57,7 @@ def create_app(
     if page is not None:
         app.include_router(page.router())
     # The last one added is the outermost.
-    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=body_setting, uploads=cache(lambda: uploads(app)))
+    app.add_middleware(Body, max_bytes=max_body_mb * MB, setting=BODY_SETTING, uploads=cache(lambda: uploads(app)))
     app.add_middleware(Presence)
     if per_minute is not None:
         app.add_middleware(PerMinute, rates=per_minute[0], limit=per_minute[1])

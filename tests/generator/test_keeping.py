@@ -14,7 +14,7 @@ from ragline.cache import Cache
 from ragline.errors import Unavailable
 from ragline.v1.retriever_pb2 import Hit, SearchResponse, SearchResult
 from services.generator import keeping
-from services.generator.events import Event, Outcome, Passages, Question, Ranked, Spent, Token
+from services.generator.events import Anew, Event, Outcome, Passages, Question, Ranked, Spent, Token
 from services.generator.keeping import Answers, Written, key_of
 from services.generator.llms import Usage
 from services.generator.room import Room
@@ -56,7 +56,7 @@ class Writer:
 
 async def said(answers: Answers, writer: Writer, found: SearchResponse | None = None) -> tuple[str, bool]:
     """The answer, and whether it was somebody else's."""
-    events: list[Event | Outcome] = [
+    events: list[Anew | Event | Outcome] = [
         event async for event in answers.get(QUESTION, found or searched(), "variant", writer)
     ]
     outcome = events[-1]

@@ -48,8 +48,7 @@ class Running:
         self.task = asyncio.create_task(
             service.serve(
                 [lamp.service() for lamp in lamps],
-                http_host="127.0.0.1",
-                http_port=0,
+                http_address=("127.0.0.1", 0),
                 grpc_addresses=self.addresses,
                 settings=Settings(**{"drain_s": 20.0, **settings}),
                 title="lamps",
@@ -202,8 +201,7 @@ async def test_a_rest_port_in_use_names_its_setting_and_stops_what_was_built() -
         ):
             await service.serve(
                 [lamp.service()],
-                http_host="127.0.0.1",
-                http_port=port,
+                http_address=("127.0.0.1", port),
                 grpc_addresses={"lamp": "127.0.0.1:0"},
                 settings=Settings(),
                 title="lamps",

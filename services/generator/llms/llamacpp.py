@@ -68,7 +68,7 @@ def weights(place: Path) -> Path:
 
 
 def parameters(file: Path, context: int, slots: int, threads: int) -> Any:
-    """What the engine is started with. The memory for ``context`` tokens is taken at the start, and no more later."""
+    """What the engine is started with; the memory for ``context`` tokens is taken at once, and no more later."""
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_ctx = context

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,15 @@ pytestmark = pytest.mark.models
 LONG = "A heron stands in the reeds and waits for a fish to come by. " * 100
 
 
+async def until(ready: Callable[[], bool]) -> None:
+    """Wait for a state of the engine."""
+    async with asyncio.timeout(60):
+        while True:
+            if ready():
+                return
+            await asyncio.sleep(0.001)
+
+
 class Counted(LlamaCpp):
     """Tells what the engine itself has counted."""
 
@@ -30,8 +39,7 @@ class Counted(LlamaCpp):
 
     async def idle(self) -> None:
         """Wait until every slot is free."""
-        while self.slots.free < self.slots.count:
-            await asyncio.sleep(0.001)
+        await until(lambda: self.slots.free == self.slots.count)
 
 
 @pytest_asyncio.fixture
@@ -55,12 +63,11 @@ async def test_at_most_the_token_in_hand_is_written(counted: Counted, story: Pro
     assert counted.steps <= before + 2  # the one in hand, and one that began before the client left
 
 
-async def test_who_leaves_during_prefill_gives_the_slot_back_after_a_batch(counted: Counted, story: Prompt) -> None:
+async def test_who_leaves_during_prefill_gives_the_slot_back(counted: Counted, story: Prompt) -> None:
     before = counted.steps
     long = replace(story, user=LONG)
     asking = asyncio.ensure_future(anext(counted.generate(long, max_tokens=900, temperature=0)))
-    while not any(request.prompt_tokens for request in counted.running):  # the first batch is through
-        await asyncio.sleep(0.001)
+    await until(lambda: any(request.prompt_tokens for request in counted.running))  # the first batch is through
     (request,) = counted.running
     asking.cancel()
     await asyncio.wait([asking])
@@ -73,8 +80,7 @@ async def test_who_leaves_while_waiting_costs_nothing(counted: Counted, story: P
     first = counted.generate(story, max_tokens=900, temperature=0)
     await anext(first)
     waiting = asyncio.ensure_future(anext(counted.generate(story, max_tokens=900, temperature=0)))
-    while not counted.slots.waiting:
-        await asyncio.sleep(0)
+    await until(lambda: bool(counted.slots.waiting))
     waiting.cancel()
     await asyncio.wait([waiting])
     assert (counted.slots.waiting, len(counted.running)) == (0, 1)

@@ -124,8 +124,8 @@ async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
         yield b"x"
 
     headers = {**JSON, "content-length": str(2 << 20)}
-    answer = await sent(chunks(), headers, max_body_mb=1, body_setting="SHOP_MAX_BODY_MB")
-    is_problem(answer, 413, "1 MB", "SHOP_MAX_BODY_MB")
+    answer = await sent(chunks(), headers, max_body_mb=1)
+    is_problem(answer, 413, "1 MB", "RAGLINE_MAX_BODY_MB")
     assert not read
 
 
