@@ -1,8 +1,8 @@
 """Fits the chance that passages hold an answer, on a training set: never on one that answers are evaluated on.
 
-``python -m eval.abstention FOLDER`` prints the numbers that stand in ``services/generator/abstain.py``: how far
-questions whose passage is there differ from those whose passage is not, and from those that were turned, by rule,
-into questions which their passage does not answer. ``eval.curve`` tells how well that does elsewhere.
+``python -m eval.abstention FOLDER`` prints the numbers that stand in ``services/generator/checks/abstain.py``: how
+far questions whose passage is there differ from those whose passage is not, and from those that were turned, by
+rule, into questions which their passage does not answer. ``eval.curve`` tells how well that does elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ragline.evaluation import beir
 from ragline.evaluation.beir import Dataset
 from ragline.evaluation.calibrating import chances, fitted
 from ragline.evaluation.metrics import Floats
-from services.generator.lookalike import Signs
+from services.generator.checks.lookalike import Signs
 from tests.suite import Suite
 
 SHARE_IN = 0.5

@@ -2,7 +2,7 @@
 
 ``python -m eval.claims FOLDER`` makes claims from a training set by rule (``eval/rewriting.py``), checks each with
 the passages that its question finds, by words alone and with the reranker as judge, and prints a table. With
-``--fit`` it prints the numbers that stand in ``services/generator/alike.py``, too.
+``--fit`` it prints the numbers that stand in ``services/generator/checks/alike.py``, too.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ragline.evaluation.beir import Dataset
 from ragline.evaluation.calibrating import fitted
 from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
-from services.generator.alike import LEAST_CHANCE, contradicts, features
-from services.generator.attribution import Attribution
-from services.generator.citations import Citer, Needs
+from services.generator.checks.alike import LEAST_CHANCE, contradicts, features
+from services.generator.checks.attribution import Attribution
+from services.generator.checks.citations import Citer, Needs
+from services.generator.checks.evidence import split
+from services.generator.checks.judging import Judge
 from services.generator.events import Question
-from services.generator.evidence import split
-from services.generator.judging import Judge
 from services.generator.ranking import judge, rank
 from services.generator.sources import Sources, Timeouts
 from tests.suite import Suite

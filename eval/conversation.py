@@ -26,10 +26,10 @@ from ragline.evaluation.metrics import interval
 from ragline.models import ModelStore
 from ragline.sentences import sentences
 from ragline.settings import Settings
+from services.generator.conversations.standalone import How, Standalone
 from services.generator.events import Question, Turn
 from services.generator.llms import LLM, Parts
 from services.generator.prompts import shipped
-from services.generator.standalone import How, Standalone
 from tests.suite import Suite
 
 TOP = 5  # passages that an answer is made from by default

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ragline.sentences import sentences
-from services.generator.citations import negates
-from services.generator.evidence import PLAIN, fold
-from services.generator.opposites import OPPOSITES, opposites
+from services.generator.checks.citations import negates
+from services.generator.checks.evidence import PLAIN, fold
+from services.generator.checks.opposites import OPPOSITES, opposites
 
 WORD = re.compile(r"[^\W_]+(?:['.,-][^\W_]+)*")
 NUMBER = re.compile(r"\b\d[\d,.]*\b")

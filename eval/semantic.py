@@ -25,7 +25,7 @@ from ragline.encoder import Encoder
 from ragline.evaluation import beir
 from ragline.models import ModelStore
 from ragline.v1.reranker_pb2 import Match
-from services.generator.evidence import words
+from services.generator.checks.evidence import words
 from services.generator.semantic import Choices, Near, Semantic, Vectors
 from services.generator.semantic.sameness import Sense, differ
 from services.generator.sources import Sources, Timeouts

@@ -18,7 +18,7 @@ from ragline.service import Service
 from services.generator import api, asking, rpc
 from services.generator.answer import Answerer, Choices
 from services.generator.batches.opening import Opened, open_batches
-from services.generator.conversing import open_conversations
+from services.generator.conversations.opening import open_conversations
 from services.generator.dialects.opening import open_chat, open_openai
 from services.generator.feedback.opening import open_records
 from services.generator.guarding import open_guards
@@ -31,8 +31,8 @@ from services.generator.semantic.opening import open_semantic
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
 from services.generator.steps import Steps
-from services.generator.summaries import Summaries
-from services.generator.summarize import Limits, Summarizer
+from services.generator.summaries.kept import Summaries
+from services.generator.summaries.summarize import Limits, Summarizer
 
 
 @dataclass(frozen=True)

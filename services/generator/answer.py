@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from ragline.context import bind, new_id
 from ragline.errors import Internal, Unavailable
 from ragline.v1.retriever_pb2 import SearchResponse
-from services.generator import abstain
-from services.generator.checking import Checker, Guard
+from services.generator.checks import abstain
+from services.generator.checks.checking import Checker, Guard
 from services.generator.clock import Clock
 from services.generator.draft import Draft
 from services.generator.events import (

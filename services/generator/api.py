@@ -15,7 +15,7 @@ from ragline.http import StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
 from services.generator.events import Question, Retrieval, Turn
-from services.generator.summarize import Summarizer, Texts
+from services.generator.summaries.summarize import Summarizer, Texts
 
 TENANT = "default"
 STREAM = "send typed server-sent events instead of one JSON object"

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from services.generator.chain import Chain
-from services.generator.checking import Checker
+from services.generator.checks.checking import Checker
 from services.generator.clock import Clock
 from services.generator.events import Cited, Question, Token
 from services.generator.llms import LLM, Usage

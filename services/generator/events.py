@@ -10,7 +10,7 @@ from ragline.context import Caller, new_id
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.reranker_pb2 import Match
 from ragline.v1.retriever_pb2 import Hit
-from services.generator.citations import Citation
+from services.generator.checks.citations import Citation
 from services.generator.llms import Finish, Usage
 
 # What becomes of a sentence that no passage supports: it is left out, or stays and is marked as unsupported.

@@ -11,9 +11,9 @@ from typing import Literal
 import structlog
 
 from ragline.errors import RaglineError
+from services.generator.checks.evidence import PLAIN, WORD, fold, words
+from services.generator.conversations.followups import names, telling
 from services.generator.events import Question
-from services.generator.evidence import PLAIN, WORD, fold, words
-from services.generator.followups import names, telling
 from services.generator.llms import LLM
 from services.generator.prompts import Prompts
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ragline.highlights import highlights
-from services.generator.checking import Checked, Checker
+from services.generator.checks.checking import Checked, Checker
+from services.generator.checks.pieces import own
 from services.generator.events import Question, Ranked
-from services.generator.pieces import own
 from services.generator.prompt import Prompt
 from services.generator.ranking import Evidence, Ranking
 

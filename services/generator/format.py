@@ -14,9 +14,9 @@ import jsonschema_rs
 from ragline import metrics
 from ragline.errors import InvalidRequest, Refused, Unavailable
 from ragline.sentences import sentences
-from services.generator.checking import Checker
+from services.generator.checks.checking import Checker
+from services.generator.checks.evidence import WORD
 from services.generator.events import Cited, Finding, Question, Token, Unsupported
-from services.generator.evidence import WORD
 from services.generator.llms import LLM
 from services.generator.prompt import NO_ANSWER, Prompt
 

@@ -13,7 +13,7 @@ import orjson
 from ragline.cache import Cache
 from ragline.context import new_id
 from ragline.v1.retriever_pb2 import SearchResponse
-from services.generator.citations import Citation
+from services.generator.checks.citations import Citation
 from services.generator.events import (
     Anew,
     Cited,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from services.generator.evidence import Sentence
+from services.generator.checks.evidence import Sentence
 
 # How an LLM is asked for an answer. "extract" lets a small model copy the one sentence that answers;
 # "passages" gives a capable one the numbered passages to write from.

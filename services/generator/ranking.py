@@ -10,13 +10,13 @@ import structlog
 from ragline.errors import Internal, InvalidRequest, Overloaded, RaglineError, TimedOut, Unavailable
 from ragline.v1 import retriever_pb2
 from ragline.v1.reranker_pb2 import Candidate
-from services.generator import abstain
+from services.generator.checks import abstain
+from services.generator.checks.evidence import Overlap, Sentence, heading, scored, split
+from services.generator.checks.judging import Judge
+from services.generator.checks.lookalike import signs
+from services.generator.checks.pieces import Pieces, own
 from services.generator.clock import Clock
 from services.generator.events import Question, Ranked
-from services.generator.evidence import Overlap, Sentence, heading, scored, split
-from services.generator.judging import Judge
-from services.generator.lookalike import signs
-from services.generator.pieces import Pieces, own
 from services.generator.sources import Scores, Sources
 
 # The reranker's failures that an answer survives; anything else says that the request is wrong.

@@ -14,7 +14,7 @@ from ragline.errors import InvalidRequest
 from ragline.v1 import generator_pb2, generator_pb2_grpc
 from services.generator import asking
 from services.generator.answer import Answerer
-from services.generator.citations import Citation
+from services.generator.checks.citations import Citation
 from services.generator.events import Cited, Done, Event, Passages, Question, Retrieval, Spent, Token, Turn
 from services.generator.guards._masking import BLANK
 from services.generator.llms import Usage

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.generator.checking import Guard
+from services.generator.checks.checking import Guard
 from services.generator.events import Done, Finding, Question, Ranked
 from services.generator.prompts.writing import Writing
 

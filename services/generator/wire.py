@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from ragline.v1.passage_pb2 import Passage
-from services.generator.citations import Citation
+from services.generator.checks.citations import Citation
 from services.generator.events import Cited, Done, Event, Passages, Spent, Token
 from services.generator.guards._masking import BLANK
-from services.generator.summaries import Attributed, Progress, Summary
-from services.generator.summaries import Event as Summing
+from services.generator.summaries.kept import Attributed, Progress, Summary
+from services.generator.summaries.kept import Event as Summing
 
 
 def event(made: Event) -> tuple[str, Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.conversation import made, switches, written
-from services.generator.followups import alone
+from services.generator.conversations.followups import alone
 
 
 def paragraph(text: str, *asked: tuple[str, str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from services.generator.llms.extractive import Extractive
 from services.generator.room import Room
 from services.generator.roster import Roster
 from services.generator.sources import Sources, Timeouts
-from services.generator.summarize import Limits, Summarizer
+from services.generator.summaries.summarize import Limits, Summarizer
 from tests.generator import world
 from tests.servers.faults import NONE, Fault, FaultProxy
 from tests.servers.llama import LlamaServer

@@ -11,7 +11,7 @@ from ragline.errors import Refused
 from ragline.settings import SettingsError
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Hit
-from services.generator.claims import Claims
+from services.generator.checks.claims import Claims
 from services.generator.events import Finding, Question, Ranked, Turn
 from services.generator.guarding import Chain, open_guards
 from services.generator.guards._masking import BLANK

@@ -20,9 +20,9 @@ from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Hit
 from services.generator import api, rpc
 from services.generator.asking import Limits
+from services.generator.checks.evidence import split
+from services.generator.checks.pieces import Pieces
 from services.generator.events import Question, Ranked
-from services.generator.evidence import split
-from services.generator.pieces import Pieces
 from services.generator.sources import Scores
 from tests.generator import world
 

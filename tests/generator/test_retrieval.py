@@ -25,8 +25,8 @@ from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import MODE_SPARSE, Document, Hit, UpsertRequest
 from services.generator import api, rpc
 from services.generator.asking import Limits
+from services.generator.checks.evidence import span, split
 from services.generator.events import Done, Question, Retrieval
-from services.generator.evidence import span, split
 from services.generator.keeping import key_of
 from services.generator.ranking import candidate
 from services.generator.sources import Sources, Timeouts

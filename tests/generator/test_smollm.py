@@ -8,7 +8,7 @@ import pytest
 
 from services.generator.events import Question
 from services.generator.llms import Parts, llamacpp
-from services.generator.summarize import Texts
+from services.generator.summaries.summarize import Texts
 from tests.generator import world
 
 pytestmark = pytest.mark.models

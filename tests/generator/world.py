@@ -19,7 +19,7 @@ from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
 from services.generator.answer import Answerer, Choices
-from services.generator.evidence import Overlap
+from services.generator.checks.evidence import Overlap
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Piece, Usage
 from services.generator.llms.extractive import Extractive
@@ -27,7 +27,7 @@ from services.generator.prompt import Prompt, Style
 from services.generator.room import Room
 from services.generator.roster import Roster
 from services.generator.sources import Sources, Timeouts
-from services.generator.summarize import Limits, Summarizer
+from services.generator.summaries.summarize import Limits, Summarizer
 from services.reranker.__main__ import build as build_reranker
 from services.reranker.settings import Settings as RerankerSettings
 

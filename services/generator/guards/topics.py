@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from ragline.settings import SettingsError
-from services.generator.citations import stem
-from services.generator.evidence import PLAIN, WORD, fold
+from services.generator.checks.citations import stem
+from services.generator.checks.evidence import PLAIN, WORD, fold
 from services.generator.guards import STAGES, Match, Parts, Stage
 
 Share = Annotated[float, Field(gt=0, le=1)]

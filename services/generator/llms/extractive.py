@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.generator.evidence import Sentence, words
+from services.generator.checks.evidence import Sentence, words
 from services.generator.llms import Parts, Piece, Usage
 from services.generator.prompt import Prompt, Style, tokens
 

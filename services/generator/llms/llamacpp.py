@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ragline.errors import Internal, InvalidRequest, RaglineError, TooLarge, Unavailable
 from ragline.settings import SettingsError
-from services.generator.evidence import words
+from services.generator.checks.evidence import words
 from services.generator.llms import Finish, Parts, Piece, Usage
 from services.generator.llms._bounds import Slots, within
 from services.generator.llms._tokens import Tokenizer

@@ -13,7 +13,7 @@ from itertools import pairwise
 from ragline.sentences import sentences
 from ragline.spans import to_source
 from ragline.v1.passage_pb2 import Passage
-from services.generator.evidence import Sentence, heading, words
+from services.generator.checks.evidence import Sentence, heading, words
 from services.generator.prompt import Said
 from services.generator.prompts._files import Order
 from services.generator.prompts.values import Shown

@@ -12,8 +12,8 @@ import structlog
 
 from ragline.errors import RaglineError
 from ragline.v1.passage_pb2 import Passage
+from services.generator.checks.evidence import Sentence
 from services.generator.events import Question
-from services.generator.evidence import Sentence
 from services.generator.llms import LLM
 from services.generator.prompt import NO_ANSWER, Prompt, Said, tokens
 from services.generator.prompts import Prompts, Template

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.generator.evidence import words
+from services.generator.checks.evidence import words
 
 _CARDINALS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",

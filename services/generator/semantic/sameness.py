@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from services.generator.citations import stem
-from services.generator.evidence import PLAIN, WORD, fold, words
+from services.generator.checks.citations import stem
+from services.generator.checks.evidence import PLAIN, WORD, fold, words
 from services.generator.semantic.lexicon import (
     AROUND,
     ASKED,

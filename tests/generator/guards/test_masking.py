@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Hit
-from services.generator.evidence import span
+from services.generator.checks.evidence import span
 from services.generator.guards import Match
 from services.generator.guards._masking import BLANK, masked, merged, rewritten
 from tests.generator.world import BRELL_SOURCE, cleaned

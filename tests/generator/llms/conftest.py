@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.generator import evidence
+from services.generator.checks import evidence
 from services.generator.llms import Parts, llamacpp
 from services.generator.llms.llamacpp import LlamaCpp
 from services.generator.prompt import Prompt

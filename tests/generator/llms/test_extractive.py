@@ -1,6 +1,6 @@
 """The LLM without weights."""
 
-from services.generator.evidence import Sentence
+from services.generator.checks.evidence import Sentence
 from services.generator.llms import Usage
 from services.generator.llms.extractive import Extractive
 from services.generator.prompt import Prompt

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragline.v1.passage_pb2 import Passage
-from services.generator.evidence import Sentence, split
+from services.generator.checks.evidence import Sentence, split
 from services.generator.prompt import tokens
 from services.generator.prompts.packing import FENCE_TOKENS, packed, spoken
 from services.generator.prompts.values import Shown

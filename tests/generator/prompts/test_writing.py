@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import ragline.cache
 from ragline.errors import InvalidRequest, Unavailable
 from ragline.v1.passage_pb2 import Passage
+from services.generator.checks.evidence import Sentence, split
 from services.generator.events import Question, Turn
-from services.generator.evidence import Sentence, split
 from services.generator.llms.extractive import Extractive
 from services.generator.llms.llamacpp import LlamaCpp
 from services.generator.prompt import Style, tokens

@@ -1,0 +1,1 @@
+"""Conversations: what was said before, follow-ups that stand alone, sessions and their routes."""
