@@ -143,7 +143,7 @@ class FindingBody(BaseModel):
 
 
 class AnswerBody(BaseModel):
-    """An answer whose every sentence carries a citation, or an abstention."""
+    """An answer whose sentences carry citations, but for those that are flagged; or an abstention."""
 
     id: str
     answer: str

@@ -11,9 +11,9 @@ from services.generator.checks.evidence import PLAIN
 from services.generator.checks.judging import Likeness
 from services.generator.checks.opposites import opposites
 
-# Logistic regression, fitted by `python -m eval.claims` on claims made from SQuADShifts' new-Wikipedia set
-# (docs/decisions/0033): the reranker's MaxSim, the cosine of the word that is least like any in the passage,
-# and how far the words come in the same order.
+# Logistic regression on claims that `eval.claims` makes from SQuADShifts' new-Wikipedia set (docs/decisions/0033,
+# which also says what `--fit` would give now): the reranker's MaxSim, the cosine of the word that is least like
+# any in the passage, and how far the words come in the same order.
 SCORE, WEAKEST, ORDER, BIAS = 0.98, 2.58, 0.60, -2.71
 # At this chance two of three paraphrases pass, and of inventions far fewer than by seven words of ten.
 LEAST_CHANCE = 0.33

@@ -18,7 +18,11 @@ _MARKER = re.compile(
 _HOLLOW = re.compile(rf"\s*{_OPEN}(?:\s|{_JOIN})*{_GONE}(?:\s|{_JOIN}|{_GONE})*{_CLOSE}")
 _UNSEEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _NUMBERING = re.compile(r"^\s*(?:[-*•]\s+|\(?\d{1,3}[.)]\s+)")
-_LABEL = re.compile(r"^(?:answer|sentence(?: \d+)?)\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^(?:(?:the )?(?:correct |best |short )?answer(?: to (?:the|your|this) question)?(?: is)?"
+    r"|sentence(?: \d+)?)\s*:\s*",
+    re.IGNORECASE,
+)
 _SOURCE_MARKER = re.compile(r"\[(\s*\d+\s*)\]")
 _CODE = re.compile(r"(`[^`]*`)")
 _BOLD = re.compile(r"\*\*(?=\S)((?:(?!\*\*).)*?\S)\*\*(?!\w)")

@@ -307,4 +307,6 @@ def test_halves_of_bold_type_are_not_shown(source: str, text: str) -> None:
 
 def test_tidying() -> None:
     assert unmarked("  3. Answer: It is so [1], [2]. ") == "It is so,."
+    assert unmarked("The answer to your question is: it is so.") == "it is so."
+    assert unmarked("The answer is no: it is so.") == "The answer is no: it is so."
     assert shown("a[0] and\n b[12]") == "a[ 0 ] and b[ 12 ]"
