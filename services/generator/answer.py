@@ -107,10 +107,7 @@ class Answerer:
         begun = await self.begin(question, clock)
         asked = begun.asked
         found, wordings = await self.search(asked, clock)
-        llm = self.llms.chosen(asked.llm)
-        guards = self.steps.guards.variant if self.steps.guards else ""
-        variant = f"{llm.name} {self.choices} {self.writing.variant(asked, llm)} {guards}"
-        events = self.answers.get(asked, found, variant, lambda: self.write(asked, found))
+        events = self.answers.get(asked, found, self.variant(asked), lambda: self.write(asked, found))
         cached, like = False, ""
         ranked: tuple[Ranked, ...] = ()
         async with aclosing(events):
@@ -136,6 +133,13 @@ class Answerer:
                     findings=(*begun.findings, *event.findings),
                 )
                 yield await self.end(begun.heard, done, ranked)
+
+    def variant(self, question: Question) -> str:
+        """What else an answer depends on: who writes it or stands in, asked how, and what may be said."""
+        line = [named.llm for named in self.llms.line(question.llm)]
+        asked = " ".join(f"{llm.name} {self.writing.variant(question, llm)}" for llm in line)
+        guards = self.steps.guards.variant if self.steps.guards else ""
+        return f"{asked} {self.choices} {guards}"
 
     async def begin(self, question: Question, clock: Clock) -> Begun:
         """The question as the guards let it be asked, and as it stands alone."""

@@ -53,7 +53,7 @@ class Writing:
 
     def variant(self, question: Question, llm: LLM) -> str:
         """What of an answer depends on the prompt: its very text, and the turns where it shows them."""
-        template = self.chosen(question, llm)
+        template = self.prompts.suited(question.prompt, "answer", llm.style, question.collection)
         said = orjson.dumps(turns(question)) if template.turns else b""
         return f"{template.ref} {self.budget} {hashlib.sha256(said).hexdigest()}"
 
