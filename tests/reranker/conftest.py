@@ -3,15 +3,21 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 import ragline.cache
+from ragline.http import create_app
 from ragline.models import ModelStore
 from ragline.settings import Settings
+from services.reranker import api
 from services.reranker.pool import Pool
+from services.reranker.rerank import Limits, Reranker
 from services.reranker.scorers import Parts
+from services.reranker.scorers._open import open_scorer
 from tests.reranker import tiny
+from tests.reranker.rosters import roster
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +40,15 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     yield made
     made.pool.close()
     await made.cache.close()
+
+
+@pytest_asyncio.fixture
+async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
+    """The REST door, with two scorers."""
+    scorers = {
+        "overlap": open_scorer("overlap", parts, {}),
+        "bare": open_scorer("overlap", parts, {"phrases": 0.0}),
+    }
+    app = create_app("reranker", [api.router(Reranker(roster(scorers), Limits(max_passages=5)))], checks={})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client

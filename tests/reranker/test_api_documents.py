@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
-
-from ragline.http import create_app
-from services.reranker import api
-from services.reranker.rerank import Limits, Reranker
-from services.reranker.scorers import Parts
-from services.reranker.scorers._open import open_scorer
-from tests.reranker.rosters import roster
 
 QUERY = "How is a lost message retried?"
 TEXTS = ["The office opens at nine.", "A lost message is retried after a back-off.", "A message."]
-
-
-@pytest_asyncio.fixture
-async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
-    scorers = {
-        "overlap": open_scorer("overlap", parts, {}),
-        "bare": open_scorer("overlap", parts, {"phrases": 0.0}),
-    }
-    app = create_app("reranker", [api.router(Reranker(roster(scorers), Limits(max_passages=5)))], checks={})
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        yield client
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])

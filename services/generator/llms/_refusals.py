@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-
 import openai
 import structlog
 
+from ragline import retry_after
 from ragline.errors import InvalidRequest, RaglineError, TimedOut, TooLarge, Unavailable
 
 WORDS = 200
@@ -56,7 +54,7 @@ def refusal(error: Exception, name: str, endpoint: str) -> Refusal:
 
 def status(error: openai.APIStatusError, name: str, endpoint: str) -> Refusal:
     """What a status of the server means."""
-    after_s = asked_pause(error.response.headers.get("retry-after", ""))
+    after_s = retry_after.seconds(error.response.headers.get("retry-after", ""))
     match error:
         case openai.RateLimitError():
             busy = Unavailable(f"The server of {name} takes no more requests now.", retry_after_s=after_s or 1.0)
@@ -82,15 +80,3 @@ def status(error: openai.APIStatusError, name: str, endpoint: str) -> Refusal:
         again=again,
         after_s=after_s if again else None,
     )
-
-
-def asked_pause(header: str) -> float | None:
-    """The seconds that a Retry-After header asks for, by number or date; None where that makes no sense."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return seconds if 0 < seconds < float("inf") else None

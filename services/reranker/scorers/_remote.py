@@ -7,22 +7,19 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import orjson
 import structlog
 
-from ragline import context
+from ragline import context, retry_after
 from ragline.errors import Internal, Overloaded, RaglineError, TimedOut, Unavailable
 from services.reranker.scorers._server import Connection, Key, Server, trusted
 
 MB = 1024 * 1024
 CONNECT_S = 3.0  # a host that takes longer to accept is away
 FIRST_PAUSE_S = 0.1
-LONGEST_WAIT_S = 3600.0  # more is no Retry-After but a mistake
 WORDS = 300  # characters of the server's own words in a log line or an error
 AGAIN = frozenset({408, 424, 425, 429, 500, 502, 503, 504, 529})
 BUSY = frozenset({429, 503, 529})
@@ -170,7 +167,7 @@ class Remote:
         """What a status other than 200 means for our caller; what only the operator can mend goes to the log."""
         name, status = self.server.scorer, response.status_code
         if status in AGAIN:
-            after_s = asked_pause(response.headers.get("retry-after", ""))
+            after_s = retry_after.seconds(response.headers.get("retry-after", ""))
             busy = f"The server of {name} takes no more requests now (status {status})."
             if status == httpx.codes.TOO_MANY_REQUESTS:
                 return Refusal(Overloaded(busy, retry_after_s=after_s or 1.0), again=True, after_s=after_s)
@@ -186,18 +183,6 @@ class Remote:
         else:
             return Refusal(Rejected(f"The server of {name} does not accept the request: {words}", words))
         return Refusal(Unavailable(f"The server of {name} refuses this service with status {status}: {way}."))
-
-
-def asked_pause(header: str) -> float | None:
-    """The seconds that a Retry-After header asks for, by number or date; None where that makes no sense."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(seconds, LONGEST_WAIT_S) if seconds > 0 else None
 
 
 def pause(refusal: Refusal, tries: int) -> float:

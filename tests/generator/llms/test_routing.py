@@ -7,8 +7,6 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from ragline.settings import SettingsError
 from services.generator.llms import Parts, Piece, Usage, openai
 from services.generator.llms._endpoints import Place, opened
 from services.generator.llms._hedging import LEAST, Hedge
-from services.generator.llms._refusals import asked_pause
 from services.generator.llms._routing import Routes
 from services.generator.prompt import Prompt
 from tests.servers.faults import Fault, FaultProxy
@@ -257,12 +254,3 @@ def test_prices() -> None:
 def test_bad_endpoints_stop_the_start(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         openai.load(parts(), model="m", **options)
-
-
-def test_retry_after() -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    seconds = asked_pause(soon)
-    assert seconds is not None
-    assert 0 < seconds <= 90
-    assert asked_pause("7.5") == 7.5
-    assert [asked_pause(each) for each in ("", "soon", "-1", "inf", "nan")] == [None] * 5

@@ -24,7 +24,6 @@ from services.reranker.__main__ import build
 from services.reranker.scorers import Candidate, Parts
 from services.reranker.scorers._calibration import calibrated
 from services.reranker.scorers._open import open_scorer
-from services.reranker.scorers._remote import asked_pause
 from services.reranker.scorers._server import address
 from services.reranker.settings import Settings
 from tests.nginx.test_tls import make_certificate
@@ -391,16 +390,3 @@ def test_a_url_with_a_path_is_taken_as_it_is() -> None:
     assert address("https://a.test", "/v2/rerank") == "https://a.test/v2/rerank"
     assert address("https://a.test/", "/v2/rerank") == "https://a.test/v2/rerank"
     assert address("https://a.test/x/rerank?v=1", "/v2/rerank") == "https://a.test/x/rerank?v=1"
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7), ("1e9", 3600), ("-1", None), ("soon", None), ("", None)]
-)
-def test_retry_after(header: str, seconds: float | None) -> None:
-    assert asked_pause(header) == seconds
-
-
-def test_retry_after_a_date() -> None:
-    assert asked_pause("Fri, 01 Jan 2100 00:00:00 GMT") == 3600
-    assert asked_pause("Fri, 01 Jan 2010 00:00:00 GMT") is None
-    assert asked_pause("Fri, 01 Jan 2010 00:00:00") is None
