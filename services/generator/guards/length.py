@@ -39,4 +39,6 @@ class Length:
         if limit is None or len(text) <= limit:
             return []
         cut = max(text.rfind(" ", 0, limit + 1), 0) or limit
-        return [Match(cut, len(text), f"over {limit} characters", " \u2026" if stage == "answer" else "")]
+        stands = " \u2026" if stage == "answer" else ""
+        # A long source has nothing to hide where it is quoted.
+        return [Match(cut, len(text), f"over {limit} characters", stands, verbatim=True)]
