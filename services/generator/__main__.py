@@ -21,12 +21,13 @@ from services.generator.batches.opening import Opened, open_batches
 from services.generator.conversations.opening import open_conversations
 from services.generator.dialects.opening import open_chat, open_openai
 from services.generator.feedback.opening import open_records
-from services.generator.guarding import open_guards
+from services.generator.guarding import Chain, open_guards
 from services.generator.keeping import Answers
 from services.generator.lineup import Loaded, load_llms
 from services.generator.prompts import Prompts
 from services.generator.prompts.writing import Writing
 from services.generator.room import Room
+from services.generator.roster import Roster
 from services.generator.semantic.opening import open_semantic
 from services.generator.settings import Settings
 from services.generator.sources import Sources, Timeouts
@@ -84,14 +85,8 @@ async def build(settings: Settings, within: Any | None = None) -> Service:
             writing=Writing(prompts, settings.prompt_tokens),
         ),
     )
-    summarizer = Summarizer(
-        sources,
-        llms.roster,
-        room(settings, "summaries"),
-        Limits(settings.max_summary_chars, settings.max_summary_parallel),
-        prompts,
-        Summaries(cache, settings.cache_ttl_s),
-    )
+    summaries = Summaries(cache, settings.cache_ttl_s)
+    summarizer = summarizer_of(settings, sources, llms.roster, prompts, summaries, guards)
     limits = limits_of(settings)
     routes = api.router(answerer, summarizer, limits, settings.max_summary_documents)
     opened = open_batches(settings, routes, sources.check, within)
@@ -157,6 +152,14 @@ def limits_of(settings: Settings) -> asking.Limits:
         turns=settings.max_turns,
         turn_chars=settings.max_turn_chars,
     )
+
+
+def summarizer_of(
+    settings: Settings, sources: Sources, llms: Roster, prompts: Prompts, kept: Summaries, guards: Chain | None
+) -> Summarizer:
+    """What makes summaries, behind the same guards as answers."""
+    limits = Limits(settings.max_summary_chars, settings.max_summary_parallel)
+    return Summarizer(sources, llms, room(settings, "summaries"), limits, prompts, kept, guards)
 
 
 def choices(settings: Settings) -> Choices:

@@ -187,6 +187,7 @@ class AttributedBody(BaseModel):
     start: int
     end: int
     quote: str = Field(description="the document's source text from start to end, letter by letter")
+    masked: bool = Field(False, description="true: each letter of the quote that a guard hides is a full block")
 
 
 class SummaryBody(BaseModel):
@@ -201,6 +202,8 @@ class SummaryBody(BaseModel):
     degraded: list[str]
     finish: Literal["stop", "length"] = Field(description="length: max_tokens cut the summary short")
     cached: bool
+    abstained: bool = Field(description="true: the guards let nothing be told; the text says so")
+    findings: list[FindingBody] = Field([], description="only where a guard found something")
 
 
 def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, max_documents: int) -> APIRouter:

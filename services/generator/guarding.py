@@ -72,14 +72,8 @@ class Chain:
         looked = self.look(text, "question")
         said = masked(text, looked.masks).strip()
         # What is left of a question once all of it is masked asks nothing.
-        refused = looked.refused or ("" if said or field != "query" else looked.findings[0].guard)
-        if refused:
-            kinds = ", ".join(each.detail for each in looked.findings if each.guard == refused)
-            raise Refused(
-                f"The guard {refused} refuses {field} for what it holds: {kinds}; ask without it.",
-                field=field,
-                guard=refused,
-            )
+        if looked.refused or (field == "query" and not said):
+            raise refusal(looked, field)
         return said, looked.findings
 
     async def passages(self, ranked: Sequence[Ranked]) -> tuple[tuple[Ranked, ...], tuple[Finding, ...]]:
@@ -196,6 +190,14 @@ class Speech:
                     start = max(0, match.start - len(seen))
                     result.add(replace(match, start=start, end=match.end - len(seen)))
         return list(result)
+
+
+def refusal(looked: Looked, field: str) -> Refused:
+    """The error that says who refuses a text of a request, and for what kind of thing."""
+    guard = looked.refused or looked.findings[0].guard
+    kinds = ", ".join(each.detail for each in looked.findings if each.guard == guard)
+    said = f"The guard {guard} refuses {field} for what it holds: {kinds}; ask without it."
+    return Refused(said, field=field, guard=guard)
 
 
 def added(findings: Iterable[Finding]) -> tuple[Finding, ...]:

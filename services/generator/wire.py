@@ -89,16 +89,16 @@ def summarizing(made: Summing) -> tuple[str, Mapping[str, Any]]:
         case Token():
             return "token", {"text": made.text}
         case Attributed():
-            return "citation", asdict(made)
+            return "citation", attributed(made)
         case Summary():
             return "done", summary(made)
 
 
 def summary(made: Summary) -> dict[str, Any]:
     """The whole response of /summarize."""
-    return {
+    body: dict[str, Any] = {
         "summary": made.summary,
-        "citations": [asdict(each) for each in made.citations],
+        "citations": [attributed(each) for each in made.citations],
         "documents": [asdict(each) for each in made.documents],
         "usage": asdict(made.usage),
         "timings_ms": dict(made.timings_ms),
@@ -106,4 +106,13 @@ def summary(made: Summary) -> dict[str, Any]:
         "degraded": list(made.degraded),
         "finish": made.finish,
         "cached": made.cached,
+        "abstained": made.abstained,
     }
+    if made.findings:
+        body["findings"] = [asdict(each) for each in made.findings]
+    return body
+
+
+def attributed(made: Attributed) -> dict[str, Any]:
+    """A citation of a summary; ``masked`` only where letters of the quote are."""
+    return {**asdict(made), "masked": True} if BLANK in made.quote else asdict(made)

@@ -20,6 +20,7 @@ from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
 from services.generator.answer import Answerer, Choices
 from services.generator.checks.evidence import Overlap
+from services.generator.guarding import Chain
 from services.generator.keeping import Answers
 from services.generator.llms import LLM, Piece, Usage
 from services.generator.llms.extractive import Extractive
@@ -206,8 +207,10 @@ def roster(*llms: LLM | None, timeout_s: float = 60.0) -> Roster:
     return Roster({**named, "extractive": Extractive()}, list(named) or ["extractive"], timeout_s)
 
 
-def summarizer(retriever: grpc.aio.Channel, *, llm: LLM | None = None, max_chars: int = 200_000) -> Summarizer:
+def summarizer(
+    retriever: grpc.aio.Channel, *, llm: LLM | None = None, max_chars: int = 200_000, guards: Chain | None = None
+) -> Summarizer:
     """The use case over the channel."""
     sources = Sources(retriever, None, Timeouts(5.0, 5.0))
     room = Room(4, "summaries", "GENERATOR_MAX_WAITING")
-    return Summarizer(sources, roster(llm), room, Limits(max_chars, 2))
+    return Summarizer(sources, roster(llm), room, Limits(max_chars, 2), guards=guards)

@@ -183,6 +183,7 @@ def test_summaries(client: httpx.Client, handbook: str) -> None:
         "degraded": [str],
         "finish": str,
         "cached": bool,
+        "abstained": bool,
         "documents": [{"id": str, "title": str, "characters": int}],
         "citations": [{"begin": int, "stop": int, "document_id": str, "start": int, "end": int, "quote": str}],
     }

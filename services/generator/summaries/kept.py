@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import orjson
 
 from ragline.cache import Cache
-from services.generator.events import Anew, Token
+from services.generator.events import Anew, Finding, Token
 from services.generator.llms import Finish, Usage
 
 PREFIX = "summary:"
@@ -36,7 +36,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Attributed:
-    """``summary[begin:stop]`` says what the ``quote`` does: a document's source from ``start`` to ``end``."""
+    """``summary[begin:stop]`` says what the ``quote`` does: a document's source from ``start`` to ``end``.
+
+    Each letter of it that a guard hides is a BLANK.
+    """
 
     begin: int
     stop: int
@@ -48,7 +51,7 @@ class Attributed:
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole response."""
+    """The whole response; ``abstained`` where the guards let nothing be told."""
 
     summary: str
     usage: Usage
@@ -59,6 +62,8 @@ class Summary:
     documents: tuple[Titled, ...] = ()
     finish: Finish = "stop"
     cached: bool = False
+    abstained: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 Event = Progress | Token | Attributed | Summary
@@ -112,5 +117,15 @@ async def again(kept: bytes) -> AsyncGenerator[Event | Anew, None]:
     for cited in citations:
         yield cited
     yield Summary(
-        fields["summary"], Usage(), {}, fields["model"], (), citations, documents, fields["finish"], cached=True
+        fields["summary"],
+        Usage(),
+        {},
+        fields["model"],
+        (),
+        citations,
+        documents,
+        fields["finish"],
+        cached=True,
+        abstained=fields["abstained"],
+        findings=tuple(Finding(**each) for each in fields["findings"]),
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from ragline.context import Caller, new_id
 from ragline.errors import Internal, InvalidRequest, TooLarge, Unavailable
 from services.generator.clock import Clock
-from services.generator.events import Anew, Token
+from services.generator.events import Anew, Finding
+from services.generator.guarding import Chain, added
 from services.generator.prompts import Prompts, shipped
 from services.generator.room import Room
 from services.generator.roster import Roster
 from services.generator.shared import SharedStreams
 from services.generator.sources import Sources
-from services.generator.summaries.kept import Attributed, Event, Progress, Summaries, Summary, Titled, key_of
-from services.generator.summaries.outline import Block, Origin, Part, Piece, blocks, parts
+from services.generator.summaries import guarded
+from services.generator.summaries.kept import Event, Progress, Summaries, Summary, Titled, key_of
+from services.generator.summaries.made import Made
+from services.generator.summaries.outline import Block, Part, Piece, parts
+from services.generator.summaries.source import Source, cut_up
 from services.generator.summaries.summing import Writing, focused
 
 # A part is at most this long: small models lose the thread sooner than their context ends.
@@ -47,15 +51,6 @@ class Limits:
     parallel: int
 
 
-@dataclass(frozen=True)
-class Source:
-    """One text to summarise."""
-
-    id: str
-    title: str
-    text: str
-
-
 class Summarizer:
     """Of ``llms`` the one that needs no model picks the most central sentences where the others are away."""
 
@@ -67,12 +62,14 @@ class Summarizer:
         limits: Limits,
         prompts: Prompts | None = None,
         kept: Summaries | None = None,
+        guards: Chain | None = None,
     ) -> None:
         self.sources, self.llms = sources, llms
         self.room = room
         self.limits = limits
         self.prompts = prompts or shipped()
         self.kept = kept or Summaries(None, 1.0)
+        self.guards = guards
         self.shared: SharedStreams[Event | Anew] = SharedStreams(lambda event: isinstance(event, Anew))
 
     async def summarize(self, texts: Texts, max_tokens: int) -> Summary:
@@ -86,7 +83,7 @@ class Summarizer:
     async def stream(self, texts: Texts, max_tokens: int) -> AsyncGenerator[Event, None]:
         """The summary as it is written: how far it is, then its sentences; ``Summary`` is the last event.
 
-        Raises TooLarge, NotFound, or Unavailable where the LLM breaks off after something was said.
+        Raises TooLarge, NotFound, Refused, or Unavailable where the LLM breaks off after something was said.
         """
         async with aclosing(self.events(texts, max_tokens)) as events:
             async for event in events:
@@ -102,12 +99,13 @@ class Summarizer:
         clock = Clock()
         model = self.llms.chosen(texts.llm).name
         with self.room.enter():
+            texts, asked = self.asked(texts)
             with clock.stage("fetch"):
                 found = await self.found(texts)
             given = [(each.id, each.title, each.text) for each in found]
-            key = key_of(
-                texts.tenant, given, texts.query, max_tokens, model, self.prompts.choose("", "summary").id
-            )
+            prompt = self.prompts.choose("", "summary").id
+            guards = self.guards.variant if self.guards else ""
+            key = key_of(texts.tenant, given, texts.query, max_tokens, model, prompt, guards)
             events = await self.kept.replay(key) or self.shared.join(
                 key,
                 lambda: self.kept.keep(key, self.written(found, texts, max_tokens)),
@@ -116,18 +114,26 @@ class Summarizer:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Summary):
-                        yield replace(event, timings_ms=clock.total(event.timings_ms))
+                        findings = (*asked, *event.findings)
+                        yield replace(event, timings_ms=clock.total(event.timings_ms), findings=findings)
                     else:
                         yield event
+
+    def asked(self, texts: Texts) -> tuple[Texts, tuple[Finding, ...]]:
+        """What is asked for, with the focus as the guards let it be asked; raises Refused."""
+        if not self.guards:
+            return texts, ()
+        query, findings = self.guards.asked(texts.query, "query")
+        return replace(texts, query=query), findings
 
     async def found(self, texts: Texts) -> list[Source]:
         """What is to be summarised; a text of the request has no id."""
         if texts.text is not None:
-            found = [Source("", "", texts.text)]
+            found = [Source("", "", texts.text, texts.text)]
         else:
             ids = dict.fromkeys(texts.document_ids)
             documents = [await self.sources.document(texts.tenant, texts.collection, each) for each in ids]
-            found = [Source(each.id, each.title, each.source) for each in documents]
+            found = [Source(each.id, each.title, each.source, each.source) for each in documents]
         length = sum(len(each.text) for each in found)
         if length > self.limits.max_chars:
             raise TooLarge(
@@ -142,10 +148,14 @@ class Summarizer:
         """The events of a new summary."""
         clock = Clock()
         work = Writing(self.llms, self.prompts, texts.llm, texts.query)
-        titled = tuple(Titled(each.id, each.title, len(each.text)) for each in found)
+        findings: tuple[Finding, ...] = ()
+        if self.guards:
+            with clock.stage("guard"):
+                found, findings = await guarded.shown(self.guards, found)
+        titled = tuple(Titled(each.id, each.title, len(each.quoted)) for each in found)
         budget = self.part_tokens(max_tokens, work)
         cut = await asyncio.to_thread(cut_up, found, budget)
-        if not cut:
+        if not cut and not findings:
             raise InvalidRequest("There is no text to summarise; send some.", field="text")
         left = focused(cut, texts.query)
         done, planned = 0, len(left)
@@ -160,13 +170,11 @@ class Summarizer:
                         yield Progress(titled, done, max(planned, done))
                 left = parts(shorter([block for block in reduced if block], left), budget)
                 planned = done + len(left)
-            made = Made({each.id: each.text for each in found})
-            async with aclosing(work.summary(left[0], max_tokens)) as claims:
-                async for claim in claims:
-                    for event in made.take(claim):
-                        yield event
-        times, cited = clock.total({}), tuple(made.citations)
-        yield Summary(made.said, work.usage, times, work.model, work.degraded, cited, titled, work.finish)
+            made = Made({each.id: each.quoted for each in found}, self.guards.answer if self.guards else None)
+            async with aclosing(made.told(work.summary(left[0], max_tokens) if left else None)) as events:
+                async for event in events:
+                    yield event
+        yield summary_of(made, work, titled, findings, clock)
 
     def part_tokens(self, max_tokens: int, work: Writing) -> int:
         """How long a part may be so that it and its summary fit the LLM's context."""
@@ -220,37 +228,19 @@ def shorter(reduced: Sequence[Block], before: Sequence[Part]) -> list[Block]:
     return [block for block in kept if block.pieces]
 
 
-class Made:
-    """A summary as it grows. ``texts`` are the documents' sources by id."""
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self.texts = texts
-        self.said = ""
-        self.citations: list[Attributed] = []
-
-    def take(self, claim: Piece | Anew) -> list[Event | Anew]:
-        """The events of its next sentence; all before it is void where it begins anew."""
-        if isinstance(claim, Anew):
-            self.said, self.citations = "", []
-            return [claim]
-        text = f" {claim.text}" if self.said else claim.text
-        self.said += text
-        stop = len(self.said)
-        cited = [self.cited(origin, stop - len(claim.text), stop) for origin in sorted(claim.origins, key=order)]
-        self.citations += cited
-        return [Token(text), *cited]
-
-    def cited(self, origin: Origin, begin: int, stop: int) -> Attributed:
-        """Where ``said[begin:stop]`` comes from."""
-        quote = self.texts[origin.document_id][origin.start : origin.end]
-        return Attributed(begin, stop, origin.document_id, origin.start, origin.end, quote)
-
-
-def order(origin: Origin) -> tuple[str, int]:
-    """Spans by document and place."""
-    return origin.document_id, origin.start
-
-
-def cut_up(found: Sequence[Source], budget: int) -> list[Part]:
-    """All texts in parts."""
-    return parts([block for each in found for block in blocks(each.id, each.title, each.text)], budget)
+def summary_of(
+    made: Made, work: Writing, titled: Sequence[Titled], findings: Sequence[Finding], clock: Clock
+) -> Summary:
+    """The whole of a summary that is made; ``findings`` are those of its texts."""
+    return Summary(
+        summary=made.said,
+        usage=work.usage,
+        timings_ms=clock.total({}),
+        model=work.model,
+        degraded=work.degraded,
+        citations=tuple(made.citations),
+        documents=tuple(titled),
+        finish=work.finish,
+        abstained=made.abstained,
+        findings=added((*findings, *made.findings)),
+    )
