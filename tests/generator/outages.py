@@ -51,7 +51,7 @@ HIDDEN = (
 # After the first sentence.
 SHOWN = (Fault("cut", LATE), Fault("unfinished", LATE), Fault("stalled", LATE))
 # A machine may be busy, but not for so long between two tokens of a prompt that was seen before.
-IMPATIENT_S = 4.0
+IMPATIENT_S = 12.0
 
 
 @dataclass

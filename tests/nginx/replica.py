@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.servers.freezing import freeze
 from tests.servers.nginx import HOST, wait_until
 from tests.servers.started import Started
 from tests.suite import free_ports
@@ -76,7 +77,8 @@ class Replica(Started):
 
     def pause(self) -> None:
         """Stop its clock (SIGSTOP)."""
-        self.send(signal.SIGSTOP)
+        if self.process is not None:
+            freeze(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

@@ -17,6 +17,7 @@ from dnslib.server import DNSLogger, DNSServer
 from ragline.grpc_client import call, channel
 from ragline.v1.reranker_pb2 import RerankRequest
 from ragline.v1.reranker_pb2_grpc import RerankerStub
+from tests.servers.freezing import freeze
 from tests.suite import free_ports
 
 AGE_S = 1.0
@@ -135,7 +136,7 @@ async def test_a_frozen_replica_is_left(replicas: Replicas, ours: grpc.aio.Chann
     while set(await asked(ours, 4)) != {first, second}:
         pass
     frozen = replicas.processes[second]
-    frozen.send_signal(signal.SIGSTOP)
+    freeze(frozen.pid)
     try:
         assert set(await asked(ours, 50)) == {first}
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.servers.freezing import freeze
 from tests.servers.started import Started
 from tests.suite import free_ports
 
@@ -87,7 +88,8 @@ class LlamaServer(Started):
 
     def pause(self) -> None:
         """Stop its clock: connections stay, nothing is answered (SIGSTOP)."""
-        self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on."""

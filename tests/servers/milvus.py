@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.servers.freezing import freeze
 from tests.servers.started import Started
 from tests.suite import free_ports
 
@@ -79,7 +80,7 @@ class MilvusServer(Started):
     def pause(self) -> None:
         """Stop its clock: connections stay, nothing is answered (SIGSTOP)."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

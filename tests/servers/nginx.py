@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests.servers.freezing import freeze
 from tests.servers.started import Started
 from tests.suite import free_ports
 
@@ -179,7 +180,8 @@ class Nginx(Started):
 
     def pause(self) -> None:
         """Stop its clock: connections stay, nothing is answered (SIGSTOP)."""
-        self.signal_all(signal.SIGSTOP)
+        assert self.process is not None
+        freeze(self.process.pid, group=True)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.servers.freezing import freeze
 from tests.servers.started import Started
 from tests.suite import free_ports
 
@@ -142,7 +143,8 @@ class RabbitmqServer(Started):
 
     def pause(self) -> None:
         """Stop its clock: connections stay, nothing is answered (SIGSTOP)."""
-        self.signal(signal.SIGSTOP)
+        if self.process is not None and self.process.poll() is None:
+            freeze(self.process.pid, group=True)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.servers.freezing import freeze
 from tests.servers.started import Started
 from tests.suite import free_ports
 
@@ -84,7 +85,7 @@ class RedisServer(Started):
     def pause(self) -> None:
         """Stop its clock: connections stay, nothing is answered (SIGSTOP)."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

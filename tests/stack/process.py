@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.servers.freezing import freeze
 from tests.suite import START_S, STOP_S
 
 
@@ -58,7 +59,7 @@ class ServiceProcess:
     def pause(self) -> None:
         """Freeze it: connections stay, nothing is answered (SIGSTOP)."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""

@@ -119,7 +119,7 @@ def test_the_second_answer_comes_from_the_cache(client: httpx.Client, collection
     assert (first["cached"], second["cached"]) == (False, True)
     assert second["answer"] == first["answer"]
     assert second["citations"] == first["citations"]
-    assert second["usage"] == {"prompt_tokens": 0, "completion_tokens": 0}
+    assert second["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost": 0.0}
     assert second["id"] != first["id"]
 
 
