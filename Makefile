@@ -18,7 +18,7 @@ run: $(VENV)/.default $(GENERATED)  ## set up and start everything on http://127
 	$(BIN)/ragline models pull
 	$(BIN)/ragline up
 
-test: $(VENV)/.dev $(GENERATED) servers  ## every test that needs no extra
+test: $(VENV)/.dev $(GENERATED) servers clients  ## every test that needs no extra
 	$(BIN)/ragline models pull
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
