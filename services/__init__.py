@@ -1,1 +1,3 @@
 """The four services; they never import each other."""
+
+import ragline  # noqa: F401 - before gRPC is imported; it says why

@@ -120,7 +120,10 @@ async def exchange(child: Process, frame: bytes) -> bytes:
     """Send one frame, return the one that answers it. Raises EOFError or ConnectionError when the child died."""
     assert child.stdin is not None  # noqa: S101 - it was started with pipes
     assert child.stdout is not None  # noqa: S101
-    child.stdin.write(frame)
+    try:
+        child.stdin.write(frame)
+    except RuntimeError as error:  # uvloop's, where the child had ended before
+        raise ConnectionError("the child has ended") from error
     await child.stdin.drain()
     length = int.from_bytes(await child.stdout.readexactly(frames.LENGTH), "big")
     return await child.stdout.readexactly(length)
