@@ -23,6 +23,8 @@ STOP_S = 30.0
 PORTS = range(15_000, 30_000)
 SHARES = 12
 GIVEN: set[int] = set()
+# Every connection of a client is kept: where many threads share one, it may close what another has just taken.
+KEPT = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=None)
 
 
 def free_ports(count: int) -> list[int]:
@@ -123,7 +125,7 @@ class Suite:
 
     def client(self, timeout_s: float = 120.0) -> httpx.Client:
         """An HTTP client of its one REST port."""
-        return httpx.Client(base_url=self.url, timeout=timeout_s)
+        return httpx.Client(base_url=self.url, timeout=timeout_s, limits=KEPT)
 
 
 def addresses(ports: Mapping[str, int]) -> dict[str, str]:
