@@ -56,7 +56,7 @@ def _found(text: str, language: str) -> Iterator[int]:
     """Where the library says that a sentence begins."""
     at = 0
     while at < len(text):
-        end = _window_end(text, at)
+        end = window_end(text, at, WINDOW)
         begins = [found["start_index"] + at for found in sentencex.get_sentence_boundaries(language, text[at:end])]
         if end < len(text) and begins and begins[-1] - at > WINDOW // 2:
             end = begins[-1]  # the window may have cut the last one short: look at it again
@@ -65,13 +65,16 @@ def _found(text: str, language: str) -> Iterator[int]:
         at = end
 
 
-def _window_end(text: str, at: int) -> int:
-    """The end of the window from ``at``: at a paragraph's end, else a line's, else a word's, if there is one."""
-    limit = at + WINDOW
+def window_end(text: str, at: int, length: int) -> int:
+    """The end of the window from ``at``, at most ``length`` letters on, for what looks at long texts in pieces.
+
+    It ends with a paragraph, else a line, else a word, if one ends in its second half.
+    """
+    limit = at + length
     if limit >= len(text):
         return len(text)
     for mark in ("\n\n", "\n", " "):
-        found = text.rfind(mark, at + WINDOW // 2, limit)
+        found = text.rfind(mark, at + length // 2, limit)
         if found > 0:
             return found + len(mark)
     return limit

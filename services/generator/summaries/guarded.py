@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ragline.sentences import window_end
 from ragline.v1.passage_pb2 import Passage
 from ragline.v1.retriever_pb2 import Hit
 from services.generator.events import Finding
@@ -72,7 +73,7 @@ def finds_in(watch: Watch, text: str, stage: Stage) -> list[Match]:
     result: dict[tuple[int, str], Match] = {}
     at = 0
     while at < len(text):
-        end = window_end(text, at)
+        end = window_end(text, at, WINDOW)
         first = max(0, at - min(WINDOW, max(OVERLAP, watch.guard.reach)))
         # Not through the guard's memory of passages: long texts would fill it.
         for match in watch.guard.find(text[first:end], stage):
@@ -82,18 +83,6 @@ def finds_in(watch: Watch, text: str, stage: Stage) -> list[Match]:
                 result[placed.start, placed.kind] = max(known, placed, key=lambda each: each.end)
         at = end
     return list(result.values())
-
-
-def window_end(text: str, at: int) -> int:
-    """Where the window that begins at ``at`` ends: with a paragraph, else a line, else a word, if there is one."""
-    limit = at + WINDOW
-    if limit >= len(text):
-        return len(text)
-    for mark in ("\n\n", "\n", " "):
-        found = text.rfind(mark, at + WINDOW // 2, limit)
-        if found > 0:
-            return found + len(mark)
-    return limit
 
 
 def paragraphs(text: str, found: Sequence[Match]) -> list[Match]:
