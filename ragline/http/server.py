@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from ragline.addresses import joined, listening
 from ragline.http.websocket import MAX_MESSAGE, PING_S, Draining
+from ragline.http.whole import Whole
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bound
 
@@ -26,7 +27,7 @@ class HttpServer:
         self.setting = setting
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Whole,
             ws=Draining,
             ws_max_size=MAX_MESSAGE,
             ws_ping_interval=PING_S,

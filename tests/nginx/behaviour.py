@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+import uvloop
 from fastapi import APIRouter, Body, Request, Response, WebSocket
 from sse_starlette import EventSourceResponse
 from starlette.responses import StreamingResponse
@@ -179,4 +180,4 @@ async def main(name: str, port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))

@@ -37,10 +37,13 @@ class Load:
                     self.failures.append(repr(error))
 
     def send(self, client: httpx.Client, fresh: bool) -> httpx.Response:
-        """One request; where a kept connection was closed before an answer began, once more, as browsers do."""
+        """One request; where a kept connection was closed before an answer began, once more, as browsers do.
+
+        A client learns of that by reading an end, or a reset where it was still sending.
+        """
         try:
             return client.post("/rerank", json={})
-        except httpx.RemoteProtocolError:
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             if fresh or version() >= KEEPS_IDLE_CONNECTIONS:
                 raise
         self.repeats += 1
@@ -68,5 +71,6 @@ def load(door: Nginx) -> Iterator[Load]:
         clients.stopping.set()
         for thread in clients.threads:
             thread.join()
-    assert clients.failures == []
-    assert [answer.text for answer in clients.answers if not answer.is_success] == []
+    assert not clients.failures, clients.failures
+    unwell = [answer.text for answer in clients.answers if not answer.is_success]
+    assert not unwell, unwell
