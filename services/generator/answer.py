@@ -181,7 +181,7 @@ class Answerer:
 
     async def end(self, question: Question, done: Done, ranked: tuple[Ranked, ...]) -> Done:
         """Remember the answer where that is wanted, before the client has its id."""
-        if self.steps.conversation and (away := await self.steps.conversation.end(question, done)):
+        if self.steps.conversation and (away := await self.steps.conversation.end(question, done, ranked)):
             degraded = tuple(dict.fromkeys((*done.outcome.degraded, *away)))
             done = replace(done, outcome=replace(done.outcome, degraded=degraded))
         if self.steps.records:

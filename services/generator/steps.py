@@ -40,8 +40,8 @@ class Conversation(Protocol):
         """The question with the turns before it and a query that stands alone; and what was away."""
         ...
 
-    async def end(self, question: Question, done: Done) -> tuple[str, ...]:
-        """Remember the question, as it was asked, and its answer; returns what was away."""
+    async def end(self, question: Question, done: Done, ranked: Sequence[Ranked]) -> tuple[str, ...]:
+        """Remember the question, as it was asked, its answer and what it cites; returns what was away."""
         ...
 
 

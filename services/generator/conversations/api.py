@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from services.generator import asking
-from services.generator.api import TENANT
+from services.generator.api import TENANT, CitationBody, FindingBody, UnsupportedBody
 from services.generator.conversations.sessions import Sessions
 
 
@@ -14,6 +14,12 @@ class SessionBody(BaseModel):
     """A new conversation."""
 
     session_id: str = Field(description="to be sent with each question of it; who knows it can read it")
+
+
+class KeptCitationBody(CitationBody):
+    """A citation as it was given, with the title that the document had."""
+
+    title: str = ""
 
 
 class SaidBody(BaseModel):
@@ -25,6 +31,15 @@ class SaidBody(BaseModel):
     query: str = Field(description="what was searched for; empty where that is the question as it was asked")
     answer_id: str = Field(description="id of the response")
     asked_at: float = Field(description="when it was answered, in seconds since the epoch")
+    collection: str = Field(
+        description="that was asked; empty in turns of earlier versions, which kept no citations"
+    )
+    citations: list[KeptCitationBody]
+    unsupported: list[UnsupportedBody]
+    findings: list[FindingBody]
+    degraded: list[str] = Field(description="what was away when it was answered")
+    finish: str = Field(description="length: max_tokens cut the answer short")
+    model: str
 
 
 class HistoryBody(BaseModel):
@@ -43,11 +58,13 @@ def router(sessions: Sessions) -> APIRouter:
         """An id that nobody can guess; one that the client chooses itself needs no call."""
         return SessionBody(session_id=await sessions.create(TENANT))
 
-    @routes.get("/sessions/{session_id}", summary="What was said in a conversation")
+    @routes.get(
+        "/sessions/{session_id}", response_model_exclude_none=True, summary="What was said in a conversation"
+    )
     async def read(session_id: str) -> HistoryBody:
         """The latest turns, oldest first; 404 where there is no such conversation, or no more."""
         said = await sessions.read(TENANT, asking.session(session_id))
-        return HistoryBody(session_id=session_id, turns=[SaidBody(**vars(each)) for each in said])
+        return HistoryBody(session_id=session_id, turns=[SaidBody.model_validate(vars(each)) for each in said])
 
     @routes.delete("/sessions/{session_id}", status_code=204, summary="Forget a conversation")
     async def delete(session_id: str) -> Response:

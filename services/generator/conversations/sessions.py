@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import orjson
 
@@ -18,7 +20,9 @@ ID_BYTES = 18  # of chance in an id made here
 class Said:
     """A question as it was asked, and its answer; ``query`` is what was searched for where that is another.
 
-    ``answer_id`` is the response's id, ``asked_at`` in seconds since the epoch.
+    ``answer_id`` is the response's id, ``asked_at`` in seconds since the epoch. The rest is what the response said
+    of the answer, so that it can be shown again with its sources and its reservations; turns of earlier versions
+    lack it. ``citations`` have the ``title`` of their document, too.
     """
 
     question: str
@@ -27,6 +31,16 @@ class Said:
     query: str
     answer_id: str
     asked_at: float
+    collection: str = ""
+    citations: tuple[Mapping[str, Any], ...] = ()
+    unsupported: tuple[Mapping[str, Any], ...] = ()
+    findings: tuple[Mapping[str, Any], ...] = ()
+    degraded: tuple[str, ...] = ()
+    finish: str = "stop"
+    model: str = ""
+
+
+FIELDS = frozenset(field.name for field in fields(Said))
 
 
 class Sessions:
@@ -77,6 +91,6 @@ def key(tenant: str, session_id: str) -> str:
 
 
 def turns(entries: list[bytes]) -> list[Said]:
-    """The turns among the entries; another tells when the session began."""
+    """The turns among the entries; another tells when the session began. Fields of later versions go unread."""
     rows = [orjson.loads(entry) for entry in entries]
-    return [Said(**row) for row in rows if "question" in row]
+    return [Said(**{name: row[name] for name in FIELDS & row.keys()}) for row in rows if "question" in row]

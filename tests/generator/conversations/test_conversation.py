@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import grpc
 import httpx
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -78,6 +79,26 @@ async def test_a_follow_up_is_understood_and_remembered_as_it_was_asked(client: 
     assert [turn["answer"] for turn in history["turns"]] == [first["answer"], second["answer"]]
     assert [turn["answer_id"] for turn in history["turns"]] == [first["id"], second["id"]]
     assert history["turns"][1]["query"] == second["query"]
+
+
+async def test_a_turn_keeps_what_it_takes_to_show_it_again(client: httpx.AsyncClient, store: Entries) -> None:
+    plain = await ask(client, "Who is the mayor of Brell?", session_id="shown")
+    (kept,) = (await client.get("/sessions/shown")).json()["turns"]
+    assert plain["citations"]
+    assert kept["collection"] == "default"
+    assert all(each.pop("title") for each in kept["citations"])
+    assert [{**each, "masked": False} for each in plain["citations"]] == kept["citations"]
+    for name in ("degraded", "finish", "model"):
+        assert kept[name] == plain[name]
+    assert (kept["unsupported"], kept["findings"]) == ([], [])
+
+
+async def test_turns_of_other_versions_are_read(client: httpx.AsyncClient, store: Entries) -> None:
+    old = {"question": "a", "answer": "b", "abstained": False, "query": "", "answer_id": "c", "asked_at": 1.0}
+    for row in (old, {**old, "a field of tomorrow": 1}):
+        await store.append("session:default:aged", orjson.dumps(row), ttl_s=60.0, limit=10)
+    turns = (await client.get("/sessions/aged")).json()["turns"]
+    assert [(turn["question"], turn["collection"], turn["citations"]) for turn in turns] == [("a", "", [])] * 2
 
 
 async def test_a_client_may_keep_the_turns_itself(client: httpx.AsyncClient) -> None:
