@@ -200,7 +200,8 @@ class Answerer:
             with clock.stage("guard"):
                 best, findings = await self.steps.guards.passages(ranking.best)
             ranking = replace(ranking, best=best)
-        yield Passages(ranking.best)
+        shown = Passages(ranking.best, ranking.trial)
+        yield shown
         limit = self.choices.evidence_sentences
         held = await evidence(self.sources, question.query, found.results[0], ranking, limit, clock)
         given = [each.passage for each in ranking.best]
@@ -218,7 +219,7 @@ class Answerer:
             async for event in chain.write(lambda llm: draft.write(chain, llm)):
                 yield event
                 if isinstance(event, Anew):
-                    yield Passages(ranking.best)  # who comes late begins here
+                    yield shown  # who comes late begins here
         checker = draft.checker
         asked = draft.prompt or draft.ask(self.llms.chosen(question.llm))
         if abstained := not checker.said:

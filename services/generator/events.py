@@ -99,9 +99,13 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Passages:
-    """The passages that the answer is made from, best first."""
+    """The passages that the answer is made from, best first.
+
+    ``trial``: a scorer on trial ordered them, which not everybody who asks the same is to meet.
+    """
 
     ranked: tuple[Ranked, ...]
+    trial: bool = False
 
 
 @dataclass(frozen=True)

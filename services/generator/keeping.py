@@ -68,7 +68,9 @@ class Answers:
         """The events of the answer; ``variant`` says what else it depends on.
 
         What is explained or drawn at a temperature is made anew each time. An answer made without the
-        reranker, the LLM or half of the search is not kept.
+        reranker, the LLM or half of the search is not kept, nor is one that a scorer on trial chose the passages
+        of: its key stands for whoever serves. Equal questions at once share that one, too, as all of them are
+        the canary's.
         """
         caller = question.caller
         with self.room.enter():
@@ -95,6 +97,9 @@ class Answers:
             source = replay(kept, asked.found, like) if kept else self.keep(asked, make)
             async with aclosing(source) as events:
                 async for event in events:
+                    if claimed and self.cache and isinstance(event, Passages) and event.trial:
+                        claimed = False
+                        await self.cache.release(asked.key)  # nothing is coming that others could wait for
                     yield event
         finally:
             if claimed and self.cache:
@@ -128,13 +133,13 @@ class Answers:
 
     async def keep(self, asked: Asked, make: Callable[[], Written]) -> Written:
         """The events of a new answer, which is kept when it is done."""
-        ranked: tuple[Ranked, ...] = ()
+        shown = Passages(())
         async with aclosing(make()) as events:
             async for event in events:
                 if isinstance(event, Passages):
-                    ranked = event.ranked
-                elif isinstance(event, Outcome) and self.cache and not event.degraded:
-                    await self.cache.set_many({asked.key: packed(event, ranked)}, self.ttl_s)
+                    shown = event
+                elif isinstance(event, Outcome) and self.cache and not event.degraded and not shown.trial:
+                    await self.cache.set_many({asked.key: packed(event, shown.ranked)}, self.ttl_s)
                     if self.semantic and event.citations and not event.abstained:
                         await self.semantic.learn(asked.question, asked.found, asked.variant, asked.key)
                 yield event

@@ -27,12 +27,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best passages; ``scores`` are the raw ones of the pool, ``scorer`` is empty where none answered."""
+    """The best passages; ``scores`` are the raw ones of the pool, ``scorer`` is empty where none answered.
+
+    ``trial``: a scorer on trial ordered them.
+    """
 
     best: tuple[Ranked, ...]
     scores: tuple[float, ...]
     scorer: str
     degraded: tuple[str, ...]
+    trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def reranked(hits: Sequence[retriever_pb2.Hit], made: Scores, top_k: int) -> Ran
         Ranked(hits[place], made.entries[place].score, place + 1, raw[place], tuple(made.entries[place].matches))
         for place in made.order[:top_k]
     )
-    return Ranking(best, raw, made.scorer, tuple(f"rerank:{name}" for name in made.failed))
+    return Ranking(best, raw, made.scorer, tuple(f"rerank:{name}" for name in made.failed), made.trial)
 
 
 def candidate(hit: retriever_pb2.Hit) -> Candidate:

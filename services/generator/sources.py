@@ -27,13 +27,15 @@ MODES = {
 class Scores:
     """What the reranker said: an entry a candidate, in their order; ``order`` are their places, best first.
 
-    ``scorer`` is empty where none answered; ``failed`` are those that were to answer before it.
+    ``scorer`` is empty where none answered; ``failed`` are those that were to answer before it. ``trial``: it
+    answers a share of the questions, as a canary.
     """
 
     entries: Sequence[reranker_pb2.RerankScore]
     order: Sequence[int]
     scorer: str
     failed: tuple[str, ...]
+    trial: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Sources:
             for entry in response.scores:
                 entry.raw = entry.score
         entries = sorted(response.scores, key=lambda entry: entry.index)
-        return Scores(entries, order, response.scorer, tuple(response.degraded))
+        return Scores(entries, order, response.scorer, tuple(response.degraded), response.trial)
 
     async def collections(self, tenant: str) -> Sequence[retriever_pb2.CollectionState]:
         """What collections there are, by name."""

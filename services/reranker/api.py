@@ -82,6 +82,7 @@ class RankingBody(BaseModel):
         description="scorers that were to answer before it and did not, in the order tried; NAME:matches where "
         "NAME could not explain"
     )
+    trial: bool | None = Field(None, description="true: a canary gave them; who asks again may get another's")
 
 
 Body = Annotated[Annotated[RerankBody, Tag(NATIVE)] | Annotated[DocumentsBody, Tag(DIALECT)], Discriminator(kind)]
@@ -125,7 +126,8 @@ def answer(ranking: Ranking, min_score: float) -> RankingBody:
         for each in ranking.scores
         if each.score >= min_score or not ranking.scorer
     ]
-    return RankingBody(results=results, scorer=ranking.scorer, degraded=list(ranking.degraded))
+    trial = ranking.trial or None
+    return RankingBody(results=results, scorer=ranking.scorer, degraded=list(ranking.degraded), trial=trial)
 
 
 def matches(score: Score) -> list[MatchBody] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ragline.errors import InvalidRequest, TooLarge
@@ -58,12 +58,13 @@ class Ranking:
     """The candidates' scores, best first, and the name of the scorer that gave them.
 
     ``scorer`` is empty where none could: the order is the one given. ``degraded`` names those that failed before;
-    ``name:matches`` and ``name:spans`` where the scorer answered without them.
+    ``name:matches`` and ``name:spans`` where the scorer answered without them. ``trial``: it is a canary.
     """
 
     scores: Sequence[Score]
     scorer: str
     degraded: Sequence[str] = ()
+    trial: bool = False
 
 
 class Reranker:
@@ -122,7 +123,7 @@ class Reranker:
                 if link.role == CANARY:
                     self.trials.failed(name, failed.error, fair=failed.fair)
             else:
-                return ranking(name, answer, degraded)
+                return replace(ranking(name, answer, degraded), trial=link.role == CANARY)
         figures.unranked()
         scores = given(candidates)[:top_n]
         return Ranking([Score(index, score, raw=score) for index, score in enumerate(scores)], "", degraded)

@@ -45,7 +45,10 @@ class RerankerRpc(reranker_pb2_grpc.RerankerServicer):
                 raise
             ranking = await rerank(explain=False)
         return reranker_pb2.RerankResponse(
-            scores=[score(each) for each in ranking.scores], scorer=ranking.scorer, degraded=ranking.degraded
+            scores=[score(each) for each in ranking.scores],
+            scorer=ranking.scorer,
+            degraded=ranking.degraded,
+            trial=ranking.trial,
         )
 
 

@@ -37,6 +37,7 @@ class Writer:
         self.text = text
         self.error = error
         self.degraded: tuple[str, ...] = ()
+        self.trial = False
         self.written = 0
         self.started = asyncio.Event()
         self.go = asyncio.Event()
@@ -45,7 +46,7 @@ class Writer:
         self.written += 1
         self.started.set()
         found = searched().results[0].hits
-        yield Passages((Ranked(found[0], 0.9, 1),))
+        yield Passages((Ranked(found[0], 0.9, 1),), self.trial)
         await self.go.wait()
         if self.error:
             raise self.error
@@ -118,6 +119,20 @@ async def test_one_goes_on_where_the_others_answer_is_not_to_be_kept(replica: Ma
     writer.go.set()
     assert await first == ("Ada Lund.", False)
     assert await waiting == ("Lund.", False)
+
+
+async def test_nobody_elsewhere_waits_for_the_answer_of_a_scorer_on_trial(replica: MakeAnswers) -> None:
+    one, other = replica(), replica()
+    writer, second = Writer(), Writer("Lund.")
+    writer.trial = True
+    second.go.set()
+    first = asyncio.create_task(said(one, writer))
+    await writer.started.wait()
+    assert await said(other, second) == ("Lund.", False)
+    assert await said(one, writer) == ("Lund.", True)
+    writer.go.set()
+    assert await first == ("Ada Lund.", False)
+    assert await said(other, second) == ("Lund.", True)
 
 
 async def test_one_goes_on_where_the_others_client_leaves(replica: MakeAnswers) -> None:

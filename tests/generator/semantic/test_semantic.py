@@ -30,6 +30,7 @@ from services.generator.sources import Sources, Timeouts
 from services.reranker.__main__ import build as build_reranker
 from services.reranker.settings import Settings as RerankerSettings
 from tests.generator import world
+from tests.generator.trying import trying
 from tests.generator.world import CHOICES, Shelf, roster
 from tests.servers.redis import RedisServer
 
@@ -192,6 +193,26 @@ async def test_replicas_share_it_in_redis(make: Make, redis_server: RedisServer,
     await one.answer(MAYOR)
     done = await other.answer(ALIKE)
     assert (done.cached, done.like) == (True, MAYOR.query)
+
+
+@pytest.mark.models
+async def test_nothing_is_learned_of_what_a_canary_ordered(
+    retriever: grpc.aio.Channel, minilm: Path, tmp_path: Path
+) -> None:
+    options = {"model": str(minilm)}
+    async with trying(tmp_path, scorer="late_interaction", scorer_options=options) as reranker:
+        cache = ragline.cache.open("memory://")
+        sources = Sources(retriever, reranker.channel, Timeouts(5.0, 5.0), vectors=True)
+        answers = Answers(cache, 60.0, Room(16, "answers", "SETTING"), Semantic(cache, sources, Choices(), 60.0))
+        answerer = Answerer(sources, roster(), answers, CHOICES)
+        await reranker.canary("overlap")
+        assert (await answerer.answer(MAYOR)).outcome.citations
+        for question in (ALIKE, MAYOR):
+            done = await answerer.answer(question)
+            assert (done.cached, done.like) == (False, "")
+        await reranker.withdraw()
+        assert not (await answerer.answer(MAYOR)).cached
+        assert (await answerer.answer(ALIKE)).like == MAYOR.query
 
 
 def test_the_latest_questions_are_kept() -> None:
