@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.servers.nginx import HOST
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 

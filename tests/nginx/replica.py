@@ -73,7 +73,7 @@ class Replica(Started):
         """Let it end what it does and go."""
         self.send(signal.SIGTERM)
         if self.process is not None:
-            self.process.wait(20)
+            self.process.wait(60)
 
     def pause(self) -> None:
         """Stop its clock (SIGSTOP)."""

@@ -21,7 +21,7 @@ def refusal(tmp_path: Path, variables: dict[str, str]) -> str:
     """What the script says before it ends with the status of bad settings."""
     environment = {**Nginx(tmp_path / "door").environment, **variables}
     ended = subprocess.run(
-        ["/bin/sh", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=20, check=False
+        ["/bin/sh", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 2, ended.stderr
     return ended.stderr

@@ -194,7 +194,7 @@ async def test_what_the_old_embedder_made_leaves_the_cache(tmp_path: Path, fille
 
 async def stored(here: World, name: str) -> pb.ExportedDocument:
     """A document with its vectors."""
-    async for part in here.parts.record.stub.Export(pb.ExportRequest(tenant="default"), timeout=10):
+    async for part in here.parts.record.stub.Export(pb.ExportRequest(tenant="default"), timeout=60):
         if part.document.document.id == name:
             return pb.ExportedDocument.FromString(part.document.SerializeToString())
     raise AssertionError(f"{name} is not there")

@@ -89,7 +89,7 @@ async def listening(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     server = HttpServer(app, "127.0.0.1", 0)
     url = await server.start()
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=20) as outside:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as outside:
             yield outside
     finally:
         await server.stop(1)

@@ -12,7 +12,7 @@ from ragline.batching import Batcher
 from ragline.errors import Internal, Overloaded, RaglineError, Unavailable
 from ragline.lanes import TURN
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 class Model:

@@ -18,7 +18,7 @@ from ragline.v1.reranker_pb2 import RerankRequest
 from ragline.v1.reranker_pb2_grpc import RerankerStub
 from tests.ragline.rpc import echo, server
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
@@ -228,7 +228,7 @@ async def test_a_server_that_comes_back_is_used_again() -> None:
             await call(rerank(ours), RerankRequest(), timeout_s=TIMEOUT_S)
         again = server(address=f"127.0.0.1:{port}")
         await again.start()
-        async with asyncio.timeout(5):  # its reconnects are at most a second apart
+        async with asyncio.timeout(60):  # its reconnects are at most a second apart
             assert await until_answered(ours) == "back"
         await again.stop(0)
 
@@ -255,7 +255,7 @@ async def test_calls_take_turns_between_the_addresses() -> None:
     ports = [await one.start(), await two.start()]
     address = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     async with channel(address, max_message_mb=4) as ours:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while set(served) != {"one", "two"}:  # the second connection may be a moment later
                 await call(rerank(ours), RerankRequest(), timeout_s=TIMEOUT_S)
         served.clear()

@@ -78,7 +78,7 @@ class Running:
 async def running(*lamps: Lamp, **settings: Any) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
     it = Running(lamps, **settings)
     try:
-        async with httpx.AsyncClient(base_url=await it.ready(), timeout=20) as outside:
+        async with httpx.AsyncClient(base_url=await it.ready(), timeout=60) as outside:
             yield it, outside
     finally:
         for lamp in lamps:
@@ -137,7 +137,7 @@ async def test_health_follows_the_checks_of_its_own_service() -> None:
 async def test_what_is_in_flight_at_a_signal_is_served_before_the_services_stop() -> None:
     lamp, rpc = Lamp("rest"), Lamp("rpc")
     it = Running([lamp, rpc])
-    async with httpx.AsyncClient(base_url=await it.ready(), timeout=20) as outside:
+    async with httpx.AsyncClient(base_url=await it.ready(), timeout=60) as outside:
         asking = asyncio.create_task(outside.get("/rest/slow"))
         calling = asyncio.create_task(rerank(it.addresses["rpc"], "late"))
         await lamp.arrived.wait()
@@ -244,7 +244,7 @@ def until_ready(process: subprocess.Popen[str]) -> str:
 def test_a_signal_ends_the_process_in_order(process: subprocess.Popen[str], number: int) -> None:
     assert httpx.get(until_ready(process) + "/readyz").status_code == 200
     process.send_signal(number)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once(process: subprocess.Popen[str]) -> None:
@@ -256,7 +256,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(process: subprocess.Popen[str]
         while not refused(port):
             pass
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == service.INTERRUPTED
+        assert process.wait(60) == service.INTERRUPTED
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ PROGRAM = "nginx"
 HOST = "127.0.0.1"
 SCRIPT = Path(__file__).parent.parent.parent / "nginx" / "start.sh"
 SERVICES = ("preprocess", "retriever", "reranker", "generator")
-START_S = 20.0
+START_S = 60.0
 SBIN = "/usr/sbin:/sbin"
 
 

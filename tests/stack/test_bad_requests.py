@@ -189,7 +189,7 @@ def test_one_with_no_manners(suite: Suite) -> None:
         b"GET\r\n\r\n",
         b"POST /embed HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", suite.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", suite.port), timeout=60) as connection:
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
             said = connection.recv(4096)

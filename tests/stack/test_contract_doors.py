@@ -101,7 +101,7 @@ def until(url: str, status: int, process: subprocess.Popen[bytes]) -> httpx.Resp
     while True:
         assert process.poll() is None
         try:
-            answer = httpx.get(url, timeout=10)
+            answer = httpx.get(url, timeout=60)
         except httpx.TransportError:
             continue
         if answer.status_code == status:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from ragline.broker import Broker, Message, NewMessage
 
-LIMIT_S = 30
+LIMIT_S = 60
 QUEUE = "work"
 
 MakeUrl = Callable[..., str]
