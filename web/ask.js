@@ -1,7 +1,10 @@
 /* The field for questions: sends them, one at a time, and stops an answer. */
 import { Problem, stream } from "./api.js";
-import { leave, sessionFields } from "./conversation.js";
+import { current, leave, sessionFields } from "./conversation.js";
 import { byId, say } from "./dom.js";
+import { showEarlier } from "./earlier.js";
+import { remember, watch } from "./history.js";
+import { addFromElsewhere, welcome } from "./restore.js";
 import { scopeFields } from "./scope.js";
 import { closeSource } from "./source.js";
 import { Turn } from "./turn.js";
@@ -10,7 +13,10 @@ const BROKEN = {
   title: "The answer broke off",
   detail: "The connection ended before the answer was whole. Nothing of it should be relied on; try again.",
 };
+const DRAFT = "ragline-draft";
 let running = null; // the AbortController of the answer that is being written
+let asked = ""; // its question
+let late = false; // another tab changed something meanwhile
 
 /** Stop the answer that is being written; whether there was one. */
 export function stop() {
@@ -22,10 +28,11 @@ export function stop() {
 async function ask(query, fields) {
   if (running) return;
   const mine = (running = new AbortController());
+  asked = query;
   busy(true);
-  byId("welcome").hidden = true;
-  byId("new").hidden = false;
+  welcome(false);
   const turn = new Turn(query, fields.collection, () => ask(query, fields));
+  turn.begin();
   try {
     const session = await sessionFields(mine.signal);
     await follow(turn, { query, ...fields, ...session, stream: true }, mine.signal);
@@ -36,13 +43,23 @@ async function ask(query, fields) {
   } finally {
     running = null;
     busy(false);
+    if (late) elsewhere(() => true);
   }
+}
+
+/** Another tab changed conversations; `touched(id)`: whether it changed this one. */
+function elsewhere(touched) {
+  if (!byId("welcome").hidden) showEarlier();
+  late = Boolean(running) && (late || touched(current()));
+  if (!running && touched(current())) addFromElsewhere();
 }
 
 async function follow(turn, body, signal) {
   for await (const event of stream("POST", "generate", body, signal)) {
     if (event.name === "error") throw told(event.data);
-    if (turn.take(event)) return;
+    if (!turn.take(event)) continue;
+    if (body.session_id) remember(body.session_id, body.query);
+    return;
   }
   throw new Problem(BROKEN);
 }
@@ -87,10 +104,29 @@ function startAnew() {
   leave();
   closeSource();
   byId("turns").replaceChildren();
-  byId("welcome").hidden = false;
-  byId("new").hidden = true;
+  byId("returning").replaceChildren();
+  welcome(true);
   byId("question").focus();
-  say("A new conversation.");
+  say("A new conversation. The one before is among the earlier ones, where it can be deleted.");
+}
+
+/** Keep what is being typed, or asked, for when the page is there again: what was half answered is not kept. */
+function keepDraft() {
+  try {
+    sessionStorage.setItem(DRAFT, byId("question").value || (running ? asked : ""));
+  } catch {
+    // a browser may refuse to store anything
+  }
+}
+
+function takeDraft(field) {
+  try {
+    field.value = sessionStorage.getItem(DRAFT) ?? "";
+    sessionStorage.removeItem(DRAFT);
+  } catch {
+    return;
+  }
+  if (field.value) fit(field);
 }
 
 /** Make the field work. */
@@ -108,5 +144,8 @@ export function wireAsk() {
   field.addEventListener("input", () => fit(field));
   byId("stop").addEventListener("click", stop);
   byId("new").addEventListener("click", startAnew);
+  addEventListener("pagehide", keepDraft);
+  watch(elsewhere);
+  takeDraft(field);
   field.focus();
 }

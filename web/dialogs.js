@@ -21,8 +21,9 @@ export function wireDialogs() {
 }
 
 /** Ask before something is done that cannot be undone; resolves to whether it may be. */
-export function confirmed(text) {
+export function confirmed(title, text) {
   const dialog = byId("confirm");
+  byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text;
   return new Promise((resolve) => {
     const yes = byId("confirm-yes");

@@ -68,7 +68,7 @@ function row(each) {
 
 async function remove(id, title, node) {
   const name = chosen();
-  if (!(await confirmed(`${title} is taken out of ${name} at once; no answer uses it after that.`))) return;
+  if (!(await confirmed("Delete this document?", `${title} is taken out of ${name} at once; no answer uses it after that.`))) return;
   byId("documents-problem").replaceChildren();
   try {
     await call("DELETE", `documents/${pathOf(id)}?collection=${encodeURIComponent(name)}`);

@@ -3,11 +3,14 @@ import { call } from "./api.js";
 import { button, make, say } from "./dom.js";
 import { problemView } from "./problem.js";
 
+const KEPT = "ragline-rated";
+const MOST = 200;
 let taken = true; // until the server says that it keeps no feedback
 
 /** Thumbs for the answer of this id; null where the server is known to keep none. */
 export function thumbs(answerId) {
   if (!taken) return null;
+  if (rated().includes(answerId)) return make("span", { class: "soft thumbs" }, "You have rated this answer.");
   const view = make("div", { class: "thumbs", role: "group", "aria-label": "Was this answer good?" });
   const up = button(thumb(), () => choose(view, up, answerId, "up"), pressable("Good answer"));
   const down = button(thumb(), () => choose(view, down, answerId, "down"), pressable("Bad answer", "down"));
@@ -48,11 +51,30 @@ async function rate(view, opinion) {
     refused(view, problem, () => rate(view, opinion));
     return;
   }
+  remember(opinion.answer_id);
   for (const each of view.querySelectorAll("[aria-pressed]")) each.disabled = true;
   const thanks = make("span", { class: "soft", tabindex: "-1" }, "Thank you, noted.");
   view.querySelector("form").replaceWith(thanks);
   thanks.focus();
   say(thanks.textContent);
+}
+
+/** The answers that were rated in this browser: when they are shown again, nobody is asked, and counted, twice. */
+function rated() {
+  try {
+    const found = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+    return Array.isArray(found) ? found : [];
+  } catch {
+    return []; // nothing that this page wrote, or a browser that stores nothing
+  }
+}
+
+function remember(answerId) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify([answerId, ...rated()].slice(0, MOST)));
+  } catch {
+    // it holds until the page is left
+  }
 }
 
 function press(view, chosen) {

@@ -21,6 +21,7 @@ export function notes(body) {
   const unsupported = (body.unsupported ?? []).length;
   if (unsupported) warn(`${count(unsupported, "part")} of this answer, underlined, no passage supports.`);
   for (const finding of body.findings ?? []) warn(found(finding));
+  if (body.collection === "" && /\[\d+\]/.test(body.answer)) plain("The sources of this answer were not kept.");
   if (body.query) plain(`Searched for “${body.query}”.`);
   if (body.cached) plain(kept(body));
   return said;
@@ -50,6 +51,7 @@ export function imprint(body) {
   return [
     body.model === "extractive" ? "sentences of the documents" : body.model,
     body.prompt,
+    body.asked_at && new Date(body.asked_at * 1000).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }),
     ms != null && (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
     tokens > 0 && count(tokens, "token"),
     usage.cost > 0 && `cost ${Number(usage.cost.toPrecision(3))}`,

@@ -1,4 +1,4 @@
-/* Light, dark or as the system has it; runs before the page is drawn, so that it never flashes. */
+/* What must be known before the page is drawn, so that it never flashes: light or dark, and whether a conversation goes on. */
 "use strict";
 (() => {
   const names = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
@@ -30,7 +30,16 @@
     }
   }
 
+  function goesOn() {
+    try {
+      return Boolean(sessionStorage.getItem("ragline-conversation"));
+    } catch {
+      return false;
+    }
+  }
+
   show(kept());
+  document.documentElement.classList.toggle("returning", goesOn()); // until its turns are fetched
   document.addEventListener("DOMContentLoaded", () => {
     show(document.documentElement.dataset.theme);
     document.getElementById("theme").addEventListener("click", next);

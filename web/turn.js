@@ -8,7 +8,7 @@ import { problemView } from "./problem.js";
 import { openSource } from "./source.js";
 
 export class Turn {
-  /** Stands at the end of the page; `again()` asks the same once more. */
+  /** `again()` asks the same once more. */
   constructor(question, collection, again) {
     this.collection = collection;
     this.again = again;
@@ -20,6 +20,10 @@ export class Turn {
     this.answer = new AnswerText(this.text, (citation, from) => this.open(citation, from));
     const heading = make("h2", { class: "question", dir: "auto" }, question);
     this.node = make("article", { class: "turn", "data-state": "searching" }, heading, this.state, this.text, this.foot);
+  }
+
+  /** Put it at the end of the page, where it is now asked. */
+  begin() {
     byId("turns").append(this.node);
     this.node.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
     say("Searching.");
@@ -54,7 +58,21 @@ export class Turn {
   }
 
   done(body) {
+    const said = this.show(body);
+    const sources = body.citations.length ? ` ${count(body.citations.length, "source")}.` : "";
+    say(`Answer: ${body.answer.replace(/ ?\[\d+\]/g, "")}${sources} ${said.map(({ text }) => text).join(" ")}`);
+  }
+
+  /** Show an answer that was given before, as the conversation keeps it; nobody is told. */
+  restore(kept) {
+    for (const { passage_id, title } of kept.citations) this.titles.set(passage_id, title);
+    this.show({ ...kept, id: kept.answer_id });
+  }
+
+  /** Show the whole answer; returns what there is to say of it. */
+  show(body) {
     this.citations = body.citations;
+    this.node.dataset.answer = body.id;
     this.answer.finish(body);
     this.settle(body.abstained ? "abstained" : "done");
     this.state.remove();
@@ -63,8 +81,7 @@ export class Turn {
       ...said.map(({ kind, text }) => make("p", { class: `note ${kind}`, dir: "auto" }, text)),
       ...[this.sources(), this.passageList(), explainView(body), this.actions(body)].filter(Boolean),
     );
-    const sources = body.citations.length ? ` ${count(body.citations.length, "source")}.` : "";
-    say(`Answer: ${body.answer.replace(/ ?\[\d+\]/g, "")}${sources} ${said.map(({ text }) => text).join(" ")}`);
+    return said;
   }
 
   /** The answer broke off: what there is of it is shown as incomplete. */
