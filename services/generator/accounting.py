@@ -11,6 +11,7 @@ from ragline.errors import RaglineError
 from services.generator.llms import LLM, Piece, Usage
 from services.generator.prompt import Prompt, tokens
 from services.generator.prompts.writing import Counting
+from services.generator.spending import spend
 
 OTHERS = "other"
 PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
@@ -69,6 +70,7 @@ class Counted:
     def count(self, text: Text, outcome: str) -> None:
         """Add a text that ended to the figures."""
         used = text.usage or self.estimated(text)
+        spend(used)
         tenant = self.tenants.label(context.caller().tenant)
         self.tokens.labels(tenant, self.name, "in").inc(used.prompt_tokens)
         self.tokens.labels(tenant, self.name, "out").inc(used.completion_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from ragline.context import bind, new_id
 from ragline.errors import Internal, Unavailable
@@ -35,6 +35,7 @@ from services.generator.prompts.writing import Writing
 from services.generator.ranking import evidence, judge, rank
 from services.generator.roster import Roster
 from services.generator.sources import Sources
+from services.generator.spending import Spending
 from services.generator.steps import BARE, Steps
 
 
@@ -103,17 +104,19 @@ class Answerer:
         Equal questions at the same generation share one stream, and later ones the kept answer: the search
         comes first, so an answer from passages that have since changed can never be served.
         """
-        clock = Clock()
-        begun = await self.begin(question, clock)
+        clock, spending = Clock(), Spending()
+        begun = await self.begin(question, clock, spending)
         asked = begun.asked
-        found, wordings = await self.search(asked, clock)
+        found, wordings = await self.search(asked, clock, spending)
         events = self.answers.get(asked, found, self.variant(asked), lambda: self.write(asked, found))
         cached, like = False, ""
         ranked: tuple[Ranked, ...] = ()
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, Spent) and event.cached:
-                    cached, like = True, event.like
+                if isinstance(event, Spent):
+                    cached, like = event.cached, event.like
+                    yield replace(event, usage=spending.usage + event.usage)
+                    continue
                 if isinstance(event, Passages):
                     ranked = await self.shown(event.ranked)
                     yield Passages(ranked)
@@ -123,7 +126,7 @@ class Answerer:
                     continue
                 done = Done(
                     new_id(),
-                    made(event, begun, wordings),
+                    made(event, begun, wordings, spending),
                     clock.total(event.timings_ms),
                     found.generation,
                     cached,
@@ -141,7 +144,7 @@ class Answerer:
         guards = self.steps.guards.variant if self.steps.guards else ""
         return f"{asked} {self.choices} {guards}"
 
-    async def begin(self, question: Question, clock: Clock) -> Begun:
+    async def begin(self, question: Question, clock: Clock, spending: Spending) -> Begun:
         """The question as the guards let it be asked, and as it stands alone."""
         findings: tuple[Finding, ...] = ()
         away: tuple[str, ...] = ()
@@ -153,7 +156,7 @@ class Answerer:
                 question, findings = await self.steps.guards.question(question)
         asked = question
         if self.steps.conversation:
-            with clock.stage("rewrite"), bind(caller=question.caller):
+            with clock.stage("rewrite"), spending.stage("rewrite"), bind(caller=question.caller):
                 asked, away = await self.steps.conversation.begin(question)
         return Begun(question, asked, findings, away)
 
@@ -165,14 +168,16 @@ class Answerer:
         """A guard for one answer, where there are guards."""
         return self.steps.guards.answer() if self.steps.guards else None
 
-    async def search(self, question: Question, clock: Clock) -> tuple[SearchResponse, tuple[Wording, ...]]:
+    async def search(
+        self, question: Question, clock: Clock, spending: Spending
+    ) -> tuple[SearchResponse, tuple[Wording, ...]]:
         """The passages that match the question, or another wording of it; and which found what."""
         # Passages that were chosen to be unlike each other are kept as they are: a pool would undo the choice.
         wide = self.sources.reranker and not question.retrieval.diversity
         pool = self.choices.rerank_pool if wide else 0
         others: list[str] = []
         if self.steps.expansion and question.expand:
-            with clock.stage("expand"), bind(caller=question.caller):
+            with clock.stage("expand"), spending.stage("expand"), bind(caller=question.caller):
                 others = await self.steps.expansion.wordings(question)
         with clock.stage("retrieve"):
             found, wordings = await self.sources.search(question, max(question.top_k, pool), others)
@@ -249,10 +254,14 @@ def checker_of(question: Question) -> type[Checker]:
     return Form if question.schema_json else Checker
 
 
-def made(outcome: Outcome, begun: Begun, wordings: tuple[Wording, ...]) -> Outcome:
-    """The outcome with what is this request's own: what was away before it, and what each wording found."""
-    outcome = replace(outcome, degraded=(*outcome.degraded, *begun.away))
-    if outcome.explain is None or not wordings:
+def made(outcome: Outcome, begun: Begun, wordings: tuple[Wording, ...], spending: Spending) -> Outcome:
+    """The outcome with what is this request's own: what was away and spent before it, and what each wording found.
+
+    ``explain`` tells what each stage took.
+    """
+    stages = {name: asdict(usage) for name, usage in (*spending.stages.items(), ("generate", outcome.usage))}
+    outcome = replace(outcome, degraded=(*outcome.degraded, *begun.away), usage=spending.usage + outcome.usage)
+    if outcome.explain is None:
         return outcome
-    told = [{"wording": each.text, "passages": list(each.passages)} for each in wordings]
-    return replace(outcome, explain={**outcome.explain, "wordings": told})
+    told = {"wordings": [{"wording": each.text, "passages": list(each.passages)} for each in wordings]}
+    return replace(outcome, explain={**outcome.explain, "usage": stages, **(told if wordings else {})})

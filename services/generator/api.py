@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.errors import InvalidRequest, TooLarge
-from ragline.http import StrictBody, sse
+from ragline.http import STREAM, StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
 from services.generator.events import Question, Retrieval, Turn
@@ -117,7 +117,10 @@ class CitationBody(BaseModel):
 
 
 class UsageBody(BaseModel):
-    """Tokens that this request took, and their cost by the prices that are set, in their currency."""
+    """Tokens that this request took, and their cost by the prices that are set, in their currency.
+
+    Rewriting a follow-up and writing other wordings are included; an answer that was kept took none.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -210,7 +213,12 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
     """The routes of the generator."""
     routes = APIRouter(tags=["generator"])
 
-    @routes.post("/generate", response_model=AnswerBody, summary="Answer a question from a collection")
+    @routes.post(
+        "/generate",
+        response_model=AnswerBody,
+        responses={200: STREAM},
+        summary="Answer a question from a collection",
+    )
     async def generate(body: GenerateBody, request: Request) -> Response:
         """Search, rerank, write, check: each sentence is backed by a quote, or there is an abstention.
 
@@ -222,7 +230,12 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
             return sse(request, answering(answerer, asked))
         return as_json(wire.answer(await answerer.answer(asked)))
 
-    @routes.post("/summarize", response_model=SummaryBody, summary="Summarise a text or documents")
+    @routes.post(
+        "/summarize",
+        response_model=SummaryBody,
+        responses={200: STREAM},
+        summary="Summarise a text or documents",
+    )
     async def summarize(body: SummarizeBody, request: Request) -> Response:
         """Long input is summarised section by section, then the sections' summaries.
 

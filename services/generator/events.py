@@ -124,7 +124,10 @@ class Cited:
 
 @dataclass(frozen=True)
 class Spent:
-    """Tokens that this request took: none where the answer was ``cached``, maybe for a question ``like`` it."""
+    """Tokens that this request took, for rewriting it and other wordings, too.
+
+    The answer itself took none where it was ``cached``, maybe for a question ``like`` it.
+    """
 
     usage: Usage
     cached: bool = False

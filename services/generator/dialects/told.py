@@ -40,7 +40,7 @@ class ChoiceBody(BaseModel):
 
 
 class TokensBody(BaseModel):
-    """Tokens that this request took; none where the answer was kept."""
+    """Tokens that this request took, for rewriting the question, too; an answer that was kept took none."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from ragline.errors import Unavailable
+from services.generator.accounting import Counted, Tenants
 from services.generator.conversations.standalone import How, Standalone, trusted
 from services.generator.events import Question, Turn
 from services.generator.expansion import Expansions, by_rules, statement
@@ -13,6 +14,7 @@ from services.generator.llms import Piece
 from services.generator.llms.extractive import Extractive
 from services.generator.prompt import Prompt, Style
 from services.generator.prompts import shipped
+from services.generator.spending import Spending
 
 TURNS = (Turn("Who was the first president of the University of Chicago?", "It was William Rainey Harper. [1]"),)
 ASKED = Question("default", "default", "When did he take office?", top_k=5, max_tokens=50)
@@ -90,6 +92,20 @@ async def test_an_llm_that_is_away_or_slow_is_no_obstacle() -> None:
     good = "When did William Rainey Harper take office?"
     assert await standalone(Speaker(good, fails=True)).rewrite(ASKED, TURNS) == BY_RULES
     assert await standalone(Speaker(good, hangs=True), timeout_s=0.05).rewrite(ASKED, TURNS) == BY_RULES
+
+
+@pytest.mark.parametrize(
+    "speaker",
+    [Speaker("Who knows?\nNobody"), Speaker("When did he", fails=True), Speaker("When did he", hangs=True)],
+    ids=["thrown away", "away", "slow"],
+)
+async def test_what_was_of_no_use_was_spent_all_the_same(speaker: Speaker) -> None:
+    counted, spending = Counted(speaker, Tenants(1)), Spending()
+    with spending.stage("rewrite"):
+        rewriting = Standalone(lambda question: counted, shipped(), "llm", 0.05)
+        assert await rewriting.rewrite(ASKED, TURNS) == BY_RULES
+    assert list(spending.stages) == ["rewrite"]
+    assert spending.usage.prompt_tokens > spending.usage.completion_tokens > 0
 
 
 @pytest.mark.parametrize(
