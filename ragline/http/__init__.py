@@ -3,6 +3,6 @@
 from ragline.http.app import create_app
 from ragline.http.bodies import StrictBody
 from ragline.http.problems import Problem
-from ragline.http.sse import sse
+from ragline.http.sse import EVENT_STREAM, sse
 
-__all__ = ["Problem", "StrictBody", "create_app", "sse"]
+__all__ = ["EVENT_STREAM", "Problem", "StrictBody", "create_app", "sse"]

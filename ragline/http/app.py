@@ -104,5 +104,6 @@ def with_problems(schema: dict[str, Any]) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"].pop("422", None)
             failed = "Fault" if openai.ERRORS in operation else "Problem"
-            operation["responses"]["default"] = {"$ref": f"#/components/responses/{failed}"}
+            for status in ("default", *(known for known in operation["responses"] if known >= "400")):
+                operation["responses"][status] = {"$ref": f"#/components/responses/{failed}"}
     return schema

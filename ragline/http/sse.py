@@ -18,6 +18,7 @@ from ragline.errors import Internal, RaglineError, TimedOut
 from ragline.http.problems import encoded
 
 HEARTBEAT_S = 10.0
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}  # in OpenAPI
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.errors import InvalidRequest, TooLarge
-from ragline.http import STREAM, StrictBody, sse
+from ragline.http import EVENT_STREAM, StrictBody, sse
 from services.generator import asking, wire
 from services.generator.answer import Answerer
 from services.generator.events import Question, Retrieval, Turn
@@ -216,7 +216,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
     @routes.post(
         "/generate",
         response_model=AnswerBody,
-        responses={200: STREAM},
+        responses={200: EVENT_STREAM},
         summary="Answer a question from a collection",
     )
     async def generate(body: GenerateBody, request: Request) -> Response:
@@ -233,7 +233,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
     @routes.post(
         "/summarize",
         response_model=SummaryBody,
-        responses={200: STREAM},
+        responses={200: EVENT_STREAM},
         summary="Summarise a text or documents",
     )
     async def summarize(body: SummarizeBody, request: Request) -> Response:

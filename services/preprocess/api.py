@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from ragline.errors import NotFound, Overloaded, TimedOut, Unavailable
-from ragline.http import sse
+from ragline.http import EVENT_STREAM, sse
 from ragline.v1 import passage_pb2
 from ragline.v1 import retriever_pb2 as pb
 from services.preprocess.bodies import BodyLimits, DocumentsBody, read_uploads
@@ -173,7 +173,9 @@ def job_routes(intake: Intake, documents: Documents) -> APIRouter:
         await jobs.cancel(TENANT, job_id)
         return answer(await told(documents, await jobs.get(TENANT, job_id)))
 
-    @routes.get("/jobs/{job_id}/events", summary="Follow a job", response_class=Response)
+    @routes.get(
+        "/jobs/{job_id}/events", summary="Follow a job", response_class=Response, responses={200: EVENT_STREAM}
+    )
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: `progress` with the job at each change, at last `done`, `failed` or `cancelled`."""
         return sse(request, progress(intake, documents, job_id))

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.errors import InvalidRequest
-from ragline.http import sse
+from ragline.http import EVENT_STREAM, sse
 from services.generator.batches.batches import ENDED, Batches
 from services.generator.batches.intake import Intake
 from services.generator.batches.lines import MAX_ID_CHARS
@@ -165,7 +165,12 @@ def batch_routes(intake: Intake, max_mb: int) -> APIRouter:
         await asyncio.to_thread(batches.cancel, batch)
         return as_json(await asyncio.to_thread(batches.view, batch))
 
-    @routes.get("/batches/{batch_id}/events", summary="Follow a batch", response_class=Response)
+    @routes.get(
+        "/batches/{batch_id}/events",
+        summary="Follow a batch",
+        response_class=Response,
+        responses={200: EVENT_STREAM},
+    )
     async def events(batch_id: BatchId, request: Request) -> Response:
         """Server-sent events: `progress` with the batch at each change; then `done`, `failed` or `cancelled`."""
         return sse(request, progress(batches, batch_id))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from ragline import context
 from ragline.errors import NotFound
-from ragline.http import openai
+from ragline.http import EVENT_STREAM, openai
 from services.generator import asking
 from services.generator.answer import Answerer
 from services.generator.api import TENANT
@@ -39,7 +39,7 @@ def router(answerer: Answerer, limits: asking.Limits, profiles: Profiles) -> API
     @routes.post(
         "/chat/completions",
         response_model=None,
-        responses={200: {"model": CompletionBody}},
+        responses={200: {"model": CompletionBody, **EVENT_STREAM}},
         openapi_extra=openai.dialect(**NAMES),
         summary="Answer the last message from a collection, as OpenAI's clients expect it",
     )

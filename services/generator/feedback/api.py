@@ -20,6 +20,7 @@ from services.generator.feedback.votes import Rating, Vote, Votes, Wanted
 TENANT = "default"
 MAX_CHARS = 16_384
 MAX_EXPORT = 1_000_000
+LINES = "application/jsonl"
 TAG = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -134,10 +135,16 @@ def router(votes: Votes | None, token: SecretStr | None) -> APIRouter:
         cursor = found[-1]["cursor"] if len(found) == asked.limit else None
         return Response(orjson.dumps({"feedback": found, "next": cursor}), media_type="application/json")
 
-    @routes.get("/export", dependencies=admin, summary="All feedback with its answers, one a line")
+    @routes.get(
+        "/export",
+        dependencies=admin,
+        response_class=Response,
+        responses={200: {"content": {LINES: {"schema": {"type": "string"}}}}},
+        summary="All feedback with its answers, one a line",
+    )
     async def export(asked: Annotated[Filter, Query()]) -> Response:
         """Newline-delimited JSON, oldest first; `ragline feedback export` makes data sets of it."""
-        return StreamingResponse(lines(there(votes), asked.wanted()), media_type="application/jsonl")
+        return StreamingResponse(lines(there(votes), asked.wanted()), media_type=LINES)
 
     return routes
 
