@@ -28,6 +28,7 @@ from ragline.cli import reembed as reembeds
 from ragline.cli import reranker as rerankers
 from ragline.cli import upkeep
 from ragline.cli.client import Client, Failure
+from ragline.cli.options import Collection, Scorer, TopK
 from ragline.cli.settings import Settings
 from ragline.cli.terminal import out, shown
 from ragline.models import ModelStore
@@ -42,9 +43,6 @@ app.add_typer(chats.app)
 app.add_typer(feedbacks.app, name="feedback")
 app.add_typer(upkeep.app)
 app.add_typer(backups.app)
-
-Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
-TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -103,11 +101,12 @@ def search(
     top_k: TopK = 5,
     mode: Annotated[str, typer.Option(help="hybrid, dense, sparse or auto.")] = "hybrid",
     rerank: Annotated[bool, typer.Option(help="Let the reranker order the passages.")] = True,
+    scorer: Scorer = "",
 ) -> None:
     """Show the passages that fit a query best."""
     body = {"query": query, "collection": collection, "top_k": top_k, "mode": mode, "rerank": rerank}
     with client() as suite:
-        found = suite.post("/retrieve", body)
+        found = suite.post("/retrieve", body | ({"scorer": scorer} if scorer else {}))
     for number, passage in enumerate(found["passages"], 1):
         out.print(f"[bold]{number}. {shown(place(passage))}[/bold]  {passage['score']:.3f}")
         out.print(shown(passage["text"].strip()) + "\n")

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from ragline import settings as base
 from ragline.cli.client import Client, Failure
+from ragline.cli.options import Collection, Scorer, TopK
 from ragline.cli.settings import Settings
 from ragline.cli.terminal import STEERING, out, shown
 
@@ -17,8 +18,6 @@ app = typer.Typer()
 NEW = "/new"
 HELP = "Ask away; /new begins a new conversation, Ctrl-D ends."
 
-Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection of documents.")]
-TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
 Session = Annotated[
     str,
     typer.Option("--session", "-s", help="The conversation it belongs to: any id of letters, digits, - and _."),
@@ -26,17 +25,24 @@ Session = Annotated[
 
 
 @app.command()
-def ask(question: str, collection: Collection = "default", top_k: TopK = 5, session: Session = "") -> None:
+def ask(
+    question: str,
+    collection: Collection = "default",
+    top_k: TopK = 5,
+    session: Session = "",
+    scorer: Scorer = "",
+) -> None:
     """Answer a question from the documents, with sources."""
     with Client(base.load(Settings).base_url) as suite:
-        tell(suite, {"query": question, "collection": collection, "top_k": top_k}, session)
+        tell(suite, {"query": question, **wanted(collection, top_k, scorer)}, session)
 
 
 @app.command()
-def chat(collection: Collection = "default", top_k: TopK = 5, session: Session = "") -> None:
+def chat(collection: Collection = "default", top_k: TopK = 5, session: Session = "", scorer: Scorer = "") -> None:
     """Ask one question after the other; each is understood from those before it."""
     typed = sys.stdin.isatty()
     failed = False
+    how = wanted(collection, top_k, scorer)
     with Client(base.load(Settings).base_url) as suite:
         session = session or begin(suite)
         if typed:
@@ -45,12 +51,14 @@ def chat(collection: Collection = "default", top_k: TopK = 5, session: Session =
             if line == NEW:
                 session = begin(suite)
             elif line:
-                failed = (
-                    not answered(suite, {"query": line, "collection": collection, "top_k": top_k}, session)
-                    or failed
-                )
+                failed = not answered(suite, {"query": line, **how}, session) or failed
     if failed and not typed:
         raise typer.Exit(1)
+
+
+def wanted(collection: str, top_k: int, scorer: str) -> dict[str, Any]:
+    """How each question is asked; what is not chosen is the service's choice."""
+    return {"collection": collection, "top_k": top_k, **({"scorer": scorer} if scorer else {})}
 
 
 def heard(typed: bool) -> str | None:

@@ -27,9 +27,9 @@ def towns(request: pytest.FixtureRequest) -> str:
     return TOWNS
 
 
-def converse(shell: Shell, *lines: str, status: int = 0) -> str:
+def converse(shell: Shell, *lines: str, options: tuple[str, ...] = (), status: int = 0) -> str:
     ended = subprocess.run(
-        shell.command("chat", "-c", TOWNS),
+        shell.command("chat", "-c", TOWNS, *options),
         cwd=shell.folder,
         env=shell.environment(),
         input="".join(f"{line}\n" for line in lines),
@@ -56,6 +56,12 @@ def test_new_begins_anew_and_a_failure_does_not_end_it(shell: Shell, towns: str)
     )
     assert "GENERATOR_MAX_QUERY_CHARS" in said
     assert said.index("GENERATOR_MAX_QUERY_CHARS") < said.index("Ada Lund")
+
+
+def test_every_question_is_asked_of_the_chosen_scorer(shell: Shell, towns: str) -> None:
+    said = converse(shell, "Who is mayor of Brell?", "And of Orvan?", options=("--scorer", "nobody"), status=1)
+    assert said.count("No scorer 'nobody' is loaded here") == 2
+    assert "Bo Ek" in converse(shell, "Who is mayor of Orvan?", options=("--scorer", "late_interaction"))
 
 
 def test_ask_goes_on_with_a_session(shell: Shell, towns: str) -> None:

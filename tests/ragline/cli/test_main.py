@@ -1,4 +1,6 @@
+import re
 import subprocess
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -46,6 +48,46 @@ def test_search_prints_passages(shell: Shell, handbook: str) -> None:
     for mode in ("hybrid", "dense", "sparse"):
         assert "pump.md" in shell.run("search", "pump", "-c", handbook, "--mode", mode, "--no-rerank").out
     assert "Nothing found." in shell.run("search", "zzzz", "-c", handbook, "--mode", "sparse").out
+
+
+@pytest.fixture
+def overlap(client: httpx.Client) -> Iterator[str]:
+    """A scorer that is loaded beside the one that serves."""
+    order = {"scorer": "overlap", "name": "cli-overlap", "role": "load", "probe": False}
+    assert client.post("/admin/reranker", json=order).status_code == 200
+    yield "cli-overlap"
+    assert client.delete("/admin/reranker/loaded/cli-overlap").status_code == 200
+
+
+def asked_of(client: httpx.Client, scorer: str) -> float:
+    """How often a scorer was asked for by its name."""
+    counted = re.search(
+        rf'^ragline_reranker_seconds_count{{role="asked",scorer="{scorer}"}} (\S+)',
+        client.get("/metrics").text,
+        re.MULTILINE,
+    )
+    return float(counted[1]) if counted else 0.0
+
+
+def test_who_asks_chooses_the_scorer(shell: Shell, client: httpx.Client, handbook: str, overlap: str) -> None:
+    query = ("How many years does the warranty of the pump last?", "-c", handbook)
+    usual = shell.run("search", *query).out
+    chosen = shell.run("search", *query, "--scorer", overlap).out
+    assert "pump.md" in chosen
+    assert chosen != usual
+    before = asked_of(client, overlap)
+    assert "four years" in shell.run("ask", *query, "--scorer", overlap).out
+    assert asked_of(client, overlap) > before
+
+
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_a_scorer_that_there_is_not_is_told_as_the_service_tells_it(
+    shell: Shell, handbook: str, command: str
+) -> None:
+    said = shell.run(command, "pump", "-c", handbook, "--scorer", "nobody")
+    assert (said.status, said.out) == (1, "")
+    assert said.err.startswith("ragline: No scorer 'nobody' is loaded here; there is late_interaction")
+    assert len(said.err.splitlines()) == 1
 
 
 def test_what_documents_hold_does_not_steer_the_terminal(shell: Shell, handbook: str) -> None:
@@ -108,6 +150,7 @@ ONE_SENTENCE = [
     (("ask", "x", "-c", "a b"), {}, "collection"),
     (("search", "x", "--mode", "magic"), {}, "hybrid"),
     (("search", ""), {}, "query"),
+    (("search", "x", "--scorer", "overlap", "--no-rerank"), {}, "scorer says who reranks"),
     (("models", "verify", "nope"), {}, "nope"),
     (("models", "pull", "nope"), {}, "nope"),
     (("models", "verify"), {"RAGLINE_MODELS_DIR": "/nowhere/at/all"}, "models pull"),
