@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ragline.cli.backup_file import Backup, Writing
 from ragline.cli.client import Failure
+from ragline.cli.options import Json
 from ragline.cli.replay import Choice, FromFile, FromRetriever, Origin, Replayed, Tell, replay
 from ragline.cli.retriever import Retriever, run
 from ragline.cli.terminal import out, shown
-from ragline.cli.upkeep import Address, Collection, Json, Tenant
+from ragline.cli.upkeep import Address, Collection, Tenant
 from ragline.v1.retriever_pb2 import CollectionState, ExportedEnd
 
 app = typer.Typer()

@@ -14,3 +14,4 @@ Scorer = Annotated[
         metavar="NAME", help="Orders the passages: one that the reranker has loaded; else the one that serves."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="JSON for machines.")]

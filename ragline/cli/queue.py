@@ -17,6 +17,7 @@ from ragline import log
 from ragline import settings as base
 from ragline.broker import Broker, DeadLetter
 from ragline.cli.client import Failure
+from ragline.cli.options import Json
 from ragline.cli.settings import Settings
 from ragline.cli.terminal import out, shown
 from ragline.errors import RaglineError
@@ -35,7 +36,6 @@ Ids = Annotated[list[str] | None, typer.Option("--id", help="A message that was 
 Url = Annotated[
     str, typer.Option("--broker-url", help="Where the queues are; as RAGLINE_BROKER_URL says by default.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.command("list")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ragline import settings as base
 from ragline.cli.client import Failure
+from ragline.cli.options import Json
 from ragline.cli.replicas import Replica, each, failures, find
 from ragline.cli.settings import Settings
 from ragline.cli.terminal import out, shown
@@ -35,7 +36,6 @@ Address = Annotated[
         "--address", help="http://host:port, or several with commas; as RAGLINE_RERANKER_URL by default."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.command()

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.table import Table
 
+from ragline.cli.options import Json
 from ragline.cli.retriever import Retriever, run
 from ragline.cli.terminal import out, shown
 from ragline.v1 import retriever_pb2 as pb
@@ -21,7 +22,6 @@ Address = Annotated[
 ]
 Tenant = Annotated[str, typer.Option("--tenant", help="Only this tenant's.")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Only this collection.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.command()
