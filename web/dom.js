@@ -32,6 +32,13 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+/** The first words of a text, of at most so many characters. */
+export function beginning(text, most) {
+  if (text.length <= most) return text;
+  const cut = text.slice(0, most);
+  return `${cut.slice(0, Math.max(cut.lastIndexOf(" "), most / 2)).trimEnd()}…`;
+}
+
 /** Whether whoever looks at this wants little movement. */
 export function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,7 +1,7 @@
 /* The list of earlier conversations: go on with one, or delete it. */
 import { remove } from "./conversation.js";
 import { confirmed } from "./dialogs.js";
-import { button, byId, make, say } from "./dom.js";
+import { beginning, button, byId, make, say } from "./dom.js";
 import { conversations } from "./history.js";
 import { problemView } from "./problem.js";
 
@@ -26,7 +26,7 @@ function row({ id, title, at }) {
 }
 
 async function discard(id, title) {
-  const text = `The conversation that began with “${title}” is taken off the server, too. It cannot be had back.`;
+  const text = `The conversation that began with “${beginning(title, 80)}” is deleted here and on the server, for good.`;
   if (!(await confirmed("Delete this conversation?", text))) return;
   try {
     await remove(id);

@@ -1,4 +1,5 @@
 /* The conversations that this browser knows of: their ids and what they began with, the latest first. */
+import { beginning } from "./dom.js";
 
 const KEPT = "ragline-conversations";
 const MOST = 10;
@@ -17,7 +18,7 @@ export function conversations() {
 export function remember(id, title) {
   const known = conversations();
   const was = known.find((each) => each.id === id);
-  const first = { id, title: was?.title ?? title.slice(0, TITLE), at: Date.now() };
+  const first = { id, title: was?.title ?? beginning(title, TITLE), at: Date.now() };
   keep([first, ...known.filter((each) => each.id !== id)].slice(0, MOST));
 }
 

@@ -24,6 +24,7 @@ export function notes(body) {
   if (body.collection === "" && /\[\d+\]/.test(body.answer)) plain("The sources of this answer were not kept.");
   if (body.query) plain(`Searched for “${body.query}”.`);
   if (body.cached) plain(kept(body));
+  else if (body.like) plain(`An answer that was first given to “${body.like}”.`);
   return said;
 }
 

@@ -4,6 +4,7 @@ import { button, byId, count, make, say } from "./dom.js";
 import { showEarlier } from "./earlier.js";
 import { conversations, remember } from "./history.js";
 import { problemView } from "./problem.js";
+import { chooseCollection } from "./scope.js";
 import { Turn } from "./turn.js";
 
 const AT_ONCE = 20; // turns that are drawn at a time
@@ -18,8 +19,9 @@ export async function restore(again) {
   if (!id) return;
   const turns = await fetched(id, again);
   if (!turns || id !== current()) return;
-  draw(turns);
   if (!turns.length) return;
+  chooseCollection(turns.at(-1).collection);
+  draw(turns);
   if (!conversations().some((each) => each.id === id)) remember(id, turns[0].question);
   const stay = document.querySelector(".turn:not([data-answer])"); // a question was asked meanwhile
   if (!stay) byId("turns").lastElementChild.scrollIntoView({ block: "start", behavior: "auto" });

@@ -3,6 +3,7 @@ import { call } from "./api.js";
 import { byId, count, make } from "./dom.js";
 import { addCondition, filterOf } from "./filter.js";
 
+let wanted = ""; // the collection to choose when there is a list of them
 const generations = new Map(); // by collection: what was uploaded here is to be seen by the next question
 
 /** What the choices add to the body of a question. */
@@ -26,6 +27,15 @@ export function collection() {
   return byId("collection").value || "default";
 }
 
+/** Ask this collection from now on, if there is one of the name, maybe once it is known which there are. */
+export function chooseCollection(name) {
+  const select = byId("collection");
+  const there = [...select.options].some((each) => each.value === name);
+  if (there) select.value = name;
+  wanted = there ? "" : name;
+  said();
+}
+
 /** Answers from now on are made from no earlier generation of a collection. */
 export function waitFor(name, generation) {
   generations.set(name, Math.max(generation ?? 0, generations.get(name) ?? 0));
@@ -36,7 +46,8 @@ export async function refreshCollections(choose) {
   const { collections } = await call("GET", "collections");
   const names = [...new Set(["default", ...collections.map((each) => each.collection), choose].filter(Boolean))].sort();
   const select = byId("collection");
-  const before = choose || select.value;
+  const before = choose || wanted || select.value;
+  wanted = "";
   select.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
   select.value = names.includes(before) ? before : "default";
   byId("collections").replaceChildren(...names.map((name) => make("option", { value: name })));

@@ -67,6 +67,7 @@ export class Turn {
   restore(kept) {
     for (const { passage_id, title } of kept.citations) this.titles.set(passage_id, title);
     this.show({ ...kept, id: kept.answer_id });
+    this.node.dataset.restored = "";
   }
 
   /** Show the whole answer; returns what there is to say of it. */

@@ -111,6 +111,25 @@ def test_everything_can_be_read_in_both_themes(page: Browser, theme: str) -> Non
     assert page.run(SMALL) == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_earlier_conversations_can_be_read_in_both_themes(page: Browser, theme: str) -> None:
+    page.prefer(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
+    page.ask(QUESTION + " really" * 60)
+    page.driver.refresh()
+    page.until(lambda: page.all(".turn[data-answer]"))
+    assert page.run(CONTRAST) == []
+    page.one("#new").click()
+    page.resize(320, 640)
+    assert not page.run(WIDER)
+    for faults in (CONTRAST, NAMES, SMALL):
+        assert page.run(faults) == []
+    page.one("#earlier-list .quiet").click()
+    assert page.one("#confirm").is_displayed()
+    assert page.run(CONTRAST) == []
+    page.press(Keys.ESCAPE)
+    page.resize(1280, 900)
+
+
 def test_the_theme_is_chosen_and_kept(page: Browser) -> None:
     light = paper(page)
     page.prefer(prefers_color_scheme="dark")

@@ -66,10 +66,11 @@ def other_tab(page: Browser) -> Iterator[str]:
 
 
 def looks(page: Browser) -> list[Any]:
-    """All that there is to see of answers, but for when and how fast they came."""
+    """All that there is to see of answers, but for when and how they came."""
     found: list[Any] = page.run(
         "return [...document.querySelectorAll('.turn')].map((turn) => [turn.dataset.state,"
-        "...['.question', '.answer', '.note', '.sources'].map((each) => turn.querySelector(each)?.textContent)])"
+        "...[...turn.querySelectorAll('.question, .answer, .note, .sources')].map((each) => each.textContent)"
+        ".filter((text) => !text.startsWith('A kept answer'))])"
     )
     return found
 
@@ -89,7 +90,7 @@ def test_a_reload_shows_the_conversation_as_it_was(page: Browser, door: Door) ->
     assert page.one("#question").get_attribute("value") == ""
     assert page.run("return window.told") == ["This conversation goes on after 3 answers."]
     assert not page.one("#welcome").is_displayed()
-    choose(page, COLLECTION)
+    page.until(lambda: page.one("#collection").get_attribute("value") == COLLECTION)
     page.ask("And what do tickets cost?")
     assert len({sent["session_id"] for sent in door.sent("/generate")[-4:]}) == 1
 

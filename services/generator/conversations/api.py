@@ -40,6 +40,7 @@ class SaidBody(BaseModel):
     degraded: list[str] = Field(description="what was away when it was answered")
     finish: str = Field(description="length: max_tokens cut the answer short")
     model: str
+    like: str = Field(description="the question that the answer was first given to; empty where that is this one")
 
 
 class HistoryBody(BaseModel):

@@ -75,6 +75,7 @@ def said(question: Question, done: Done, ranked: Sequence[Ranked]) -> Said:
         degraded=outcome.degraded,
         finish=outcome.finish,
         model=outcome.model,
+        like=done.like,
     )
 
 

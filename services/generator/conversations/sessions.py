@@ -38,6 +38,7 @@ class Said:
     degraded: tuple[str, ...] = ()
     finish: str = "stop"
     model: str = ""
+    like: str = ""
 
 
 FIELDS = frozenset(field.name for field in fields(Said))
