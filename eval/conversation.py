@@ -130,6 +130,20 @@ def recalls(client: httpx.Client, collection: str, asked: Sequence[Asked], queri
     return [float(each.passage in found[str(number)][:TOP]) for number, each in enumerate(asked)]
 
 
+def ways(asked: Sequence[Asked], model: LLM, llm: str) -> dict[str, Callable[[], list[str]]]:
+    """How questions are put: as asked, by rules, by the LLM where one is named, and by people."""
+
+    def by(how: How) -> list[str]:
+        return asyncio.run(rewritten(asked, how, model))
+
+    hows: dict[str, Callable[[], list[str]]] = {
+        "as asked": lambda: [each.question for each in asked],
+        "rules": lambda: by("rules"),
+        "gold": lambda: [each.gold for each in asked],
+    }
+    return hows | {llm: lambda: by("llm")} if llm else hows
+
+
 def measure(
     client: httpx.Client, collection: str, asked: Sequence[Asked], hows: Mapping[str, Callable[[], list[str]]]
 ) -> dict[str, Any]:
@@ -182,13 +196,7 @@ def main(
     with ExitStack() as held:
         client, model = held.enter_context(suite(data, url, keep)), loaded(llm)
         for name, asked in sets.items():
-            hows: dict[str, Callable[[], list[str]]] = {
-                "as asked": lambda asked=asked: [each.question for each in asked],  # type: ignore[misc]
-                "rules": lambda asked=asked: asyncio.run(rewritten(asked, "rules", model)),  # type: ignore[misc]
-                "gold": lambda asked=asked: [each.gold for each in asked],  # type: ignore[misc]
-            }
-            if llm:
-                hows[llm] = lambda asked=asked: asyncio.run(rewritten(asked, "llm", model))  # type: ignore[misc]
+            hows = ways(asked, model, llm)
             results[name] = measure(client, data.name, asked, hows)
             show(name, results[name])
         if answers:
