@@ -56,7 +56,7 @@ async function fetched(id, again) {
     if (!turns) leave();
     welcome(true);
   } catch (problem) {
-    if (id === current()) place.replaceChildren(make("p", {}, "What was said before cannot be shown now."), problemView(problem, again));
+    if (id === current()) place.replaceChildren(make("p", {}, "What was said before cannot be shown now. You can go on asking."), problemView(problem, again));
   } finally {
     byId("turns").removeAttribute("aria-busy");
   }

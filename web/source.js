@@ -5,6 +5,7 @@ import { problemView } from "./problem.js";
 import { points, unitAt } from "./text.js";
 
 const WIDE = "(min-width: 64rem)";
+const MASK = "█"; // stands for each letter of a quote that a guard hides
 const MORE = 3; // passages that one more click shows
 let showing = null; // {list, at, collection, titles, from}
 
@@ -68,10 +69,14 @@ function gone(citation, problem) {
 
 /** The passage of the quote with its neighbours; offsets count code points of the whole source text. */
 function text(citation, found) {
-  const source = found.text;
+  let source = found.text;
   let start = unitAt(source, citation.start);
   let end = start + unitAt(source.slice(start), citation.end - citation.start);
   let warning = null;
+  if (citation.masked && fits(source.slice(start, end), citation.quote)) {
+    source = source.slice(0, start) + citation.quote + source.slice(end); // what a guard hides stays hidden
+    end = start + citation.quote.length;
+  }
   if (source.slice(start, end) !== citation.quote) {
     start = source.indexOf(citation.quote);
     end = start + citation.quote.length;
@@ -85,6 +90,12 @@ function text(citation, found) {
   const edges = passageEdges(found, source);
   const own = nearest(edges, start);
   draw({ source, start, end, edges, first: own - 1, last: own + 1, own, warning });
+}
+
+/** Whether a text is the quote, but for the letters that are masked in it. */
+function fits(text, quote) {
+  const [letters, shown] = [[...text], [...quote]];
+  return letters.length === shown.length && shown.every((each, at) => each === MASK || each === letters[at]);
 }
 
 function passageEdges(found, source) {

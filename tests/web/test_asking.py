@@ -136,6 +136,23 @@ def test_a_source_that_changed_or_went_is_no_secret(page: Browser, suite: Suite)
     assert "deleted" in page.one("#source-text .warn").text
 
 
+def test_what_a_guard_hides_stays_hidden_in_the_source(page: Browser, suite: Suite) -> None:
+    secret = "AKIA" + "IOSFODNN7EXAMPLE"  # no key: the one that the maker of such keys prints as an example
+    with suite.client() as client:
+        put(
+            client,
+            [{"id": "crane", "text": f"🏗 The crane of Brell is started with {secret} at dawn."}],
+            COLLECTION,
+        )
+        page.ask("What is the crane of Brell started with?")
+        page.one(".answer .cite").click()
+        mark = page.until(lambda: page.all("#source-text mark"))[0]
+        assert "█" * len(secret) in mark.text
+        assert secret not in page.one("#source-text").text
+        assert not page.all("#source-text .warn")
+        client.delete("/documents/crane", params={"collection": COLLECTION}).raise_for_status()
+
+
 def test_stopping_leaves_no_answer(page: Browser, door: Door) -> None:
     with door.fault(Fault("/generate", after=TOKEN)):
         page.press(QUESTION, Keys.ENTER)
