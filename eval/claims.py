@@ -27,7 +27,7 @@ from ragline.evaluation.beir import Dataset
 from ragline.evaluation.calibrating import fitted
 from ragline.sentences import sentences
 from ragline.v1.passage_pb2 import Passage
-from services.generator.checks.alike import LEAST_CHANCE, contradicts, features
+from services.generator.checks.alike import LEAST_CHANCE, contradicts, weakest
 from services.generator.checks.attribution import Attribution
 from services.generator.checks.citations import Citer, Needs
 from services.generator.checks.evidence import split
@@ -38,21 +38,25 @@ from services.generator.sources import Sources, Timeouts
 from tests.suite import Suite
 
 SHARE_IN = 0.5
-THRESHOLDS = (LEAST_CHANCE, 0.36, 0.4, 0.45)
+THRESHOLDS = (LEAST_CHANCE, 0.45, 0.5, 0.6)
 MESSAGE_MB = 64
 TIMEOUTS = Timeouts(60.0, 60.0)
+RIDGE = 1e-2
 STATED = 5  # how often a question's statement counts in the fit: the other true claims are all but copies
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A claim, whether each way of checking lets it pass, and the features of the likeliest piece."""
+    """A claim, whether each way of checking lets it pass, and what the chance is computed from.
+
+    ``weakest`` is None where words settle it, or the likeliest piece says otherwise: the chance decides nothing.
+    """
 
     claim: Claim
     by_words: bool
     by_judge: bool
     chance: float | None
-    features: tuple[float, float, float] | None
+    weakest: float | None
 
 
 def main(
@@ -130,23 +134,22 @@ async def checked(
             one.support is not None,
             two.support is not None,
             two.chance,
-            await likeliest(claim, citer, asking),
+            await likeliest(claim, citer, asking) if one.share < 1.0 else None,
         )
         for claim, one, two in zip(about, words, both, strict=True)
     ]
 
 
-async def likeliest(claim: Claim, citer: Citer, asking: Judge | None) -> tuple[float, float, float] | None:
-    """The features of the piece that is most like the claim; None where none could support it."""
+async def likeliest(claim: Claim, citer: Citer, asking: Judge | None) -> float | None:
+    """Of the piece that the check would take; None where there is none or it says otherwise."""
     needs = Needs(claim.text)
     pieces = Attribution(citer).comparable(needs)
     alike = await asking.one(claim.text, pieces) if asking else []
-    found = [
-        features(needs, piece, one)
-        for piece, one in zip(pieces, alike, strict=False)
-        if not contradicts(needs, piece)
-    ]
-    return max(found, key=lambda each: each[0] + each[1]) if found else None
+    found = [(weakest(needs, piece, one), piece) for piece, one in zip(pieces, alike, strict=False)]
+    if not found:
+        return None
+    least, piece = max(found, key=lambda each: each[0])
+    return None if contradicts(needs, piece) else least
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
@@ -205,15 +208,15 @@ def recall(made: Sequence[Checked], way: str) -> float:
 
 
 def refitted(made: Sequence[Checked]) -> str:
-    """The weights of score, weakest and order, and the bias."""
+    """The weight and the bias, from the claims that the chance decides."""
     rows = [
-        (each.features, float(each.claim.true))
+        (each.weakest, float(each.claim.true))
         for each in made
-        if each.features
+        if each.weakest is not None
         for _ in range(STATED if each.claim.kind == "stated" else 1)
     ]
-    weights = fitted(np.array([row for row, _ in rows]), np.array([true for _, true in rows]), ridge=1e-2)
-    return "SCORE={:.2f}, WEAKEST={:.2f}, ORDER={:.2f}, BIAS={:.2f}".format(*weights)
+    weights = fitted(np.array([[least] for least, _ in rows]), np.array([true for _, true in rows]), ridge=RIDGE)
+    return "WEAKEST={:.2f}, BIAS={:.2f}".format(*weights)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from services.generator.checks.alike import LEAST_CHANCE, chance, contradicts, features
+from services.generator.checks.alike import LEAST_CHANCE, chance, contradicts, weakest
 from services.generator.checks.citations import LEAST_SUPPORT, Citer, Needs, Source, Support
 from services.generator.checks.judging import Judge, Likeness
 
@@ -78,7 +78,7 @@ class Attribution:
         self, made: Verdict, needs: Needs, pieces: Sequence[Source], alike: Sequence[Likeness]
     ) -> Verdict:
         """The piece most likely to say the claim, if any is likely enough and none of its words says otherwise."""
-        chances = [chance(features(needs, piece, one)) for piece, one in zip(pieces, alike, strict=True)]
+        chances = [chance(weakest(needs, piece, one)) for piece, one in zip(pieces, alike, strict=True)]
         best = max(range(len(pieces)), key=chances.__getitem__)
         piece, likely = pieces[best], chances[best]
         if reason := contradicts(needs, piece) if likely >= LEAST_CHANCE else self.reason(needs):

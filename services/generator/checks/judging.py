@@ -25,15 +25,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Likeness:
-    """``score`` is MaxSim of the claim over the piece's words, up to 1.
+    """``words`` are the cosines of a claim's folded words to the word of a passage that is most like each."""
 
-    ``words`` are the cosines of the claim's folded words to the word of the whole passage that is most like each,
-    ``inside`` those of them for which that word stands in the piece.
-    """
-
-    score: float
     words: dict[str, float]
-    inside: frozenset[str]
 
 
 class Judge:
@@ -64,15 +58,9 @@ class Judge:
         except (Unavailable, TimedOut, Overloaded, Internal, InvalidRequest) as error:
             self.lost(error)
             return []
-        scores = asked.scores(made)
-        if scores is None or made.scorer != self.scorer:
+        if asked.scores(made) is None or made.scorer != self.scorer:
             return []
-        found = []
-        for score, (at, span) in zip(scores, asked.places, strict=True):
-            candidate = asked.candidates[at]
-            bounds = (0, len(candidate.text)) if span is None else candidate.spans[2 * span : 2 * span + 2]
-            found.append(likeness(claim, score, made.entries[at], bounds))
-        return found
+        return [likeness(claim, made.entries[at]) for at, _ in asked.places]
 
     def sentence(self, piece: Source) -> Sentence:
         """The piece as one that is scored."""
@@ -85,16 +73,12 @@ class Judge:
         log.warning("going on without the reranker", reason=error.detail)
 
 
-def likeness(claim: str, score: float, entry: RerankScore, bounds: Sequence[int]) -> Likeness:
+def likeness(claim: str, entry: RerankScore) -> Likeness:
     """Word pieces put together to words: each is as like as its least like piece."""
-    start, end = bounds
     words: dict[str, float] = {}
-    outside: set[str] = set()
     for each in WORD.finditer(claim):
         word = number(fold(each.group()))
         for match in entry.matches:
             if each.start() <= match.query_start < each.end():
                 words[word] = min(words.get(word, 1.0), match.similarity)
-                if not start <= match.start < end:
-                    outside.add(word)
-    return Likeness(score, words, frozenset(words) - outside)
+    return Likeness(words)
