@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ragline.errors import InvalidRequest
 from ragline.settings import SettingsError
 from services.generator.prompt import Style, Task
-from services.generator.prompts._files import ENDING, FILE, Template, read
+from services.generator.prompts._files import ENDING, FILE, Order, Template, read
 
 SHIPPED = Path(__file__).parent
 MOST_FILES = 1000
@@ -23,7 +23,7 @@ DEFAULTS: Mapping[tuple[str, str], str] = {
     ("expand", ""): "query.expand",
 }
 
-__all__ = ["SHIPPED", "Prompts", "Template", "shipped"]
+__all__ = ["SHIPPED", "Order", "Prompts", "Template", "shipped"]
 
 
 class Prompts:

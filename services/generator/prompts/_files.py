@@ -21,7 +21,7 @@ from services.generator.prompt import Prompt, Said, Style, Task
 from services.generator.prompts._sandbox import MAX_SOURCE_CHARS, Text
 from services.generator.prompts.values import SAMPLES, cleaned, names
 
-Order = Literal["best_first", "ends"]
+Order = Literal["best_first", "ends", "document", "best_last"]
 
 ENDING = ".jinja"
 FILE = re.compile(r"([a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*)@([1-9][0-9]{0,8})")
@@ -35,7 +35,8 @@ SECTIONS = ("system", "turns", "user")
 class Template:
     """One version of a prompt. ``style`` is empty for tasks that know no styles.
 
-    ``order`` says how passages stand: "best_first", or "ends", the best at both ends and the worst in between.
+    ``order`` says how passages stand: "best_first", "ends" (the best at both ends and the worst in between),
+    "document" (as they stand in their documents) or "best_last".
     ``digest`` is of the file, so that what was made by another text of the same version is not taken for its.
     """
 
@@ -94,7 +95,7 @@ def read(file: Path) -> Template:
         version=int(named[2]),
         task=task,
         style=style,
-        order="ends" if chosen(fields, "order", get_args(Order), file, "best_first") == "ends" else "best_first",
+        order=order(fields, file),
         description=fields.get("description", (0, ""))[1],
         digest=hashlib.sha256(source.encode()).hexdigest()[:16],
         texts=texts,
@@ -141,6 +142,13 @@ def kind(fields: Mapping[str, tuple[int, str]], file: Path) -> tuple[Task, Style
         if known == task:
             return known, "extract" if style == "extract" else "passages" if style == "passages" else ""
     raise SettingsError(f"{file}: task must be one of {', '.join(get_args(Task))}.")
+
+
+def order(fields: Mapping[str, tuple[int, str]], file: Path) -> Order:
+    """How passages stand; raises SettingsError for what is no order."""
+    orders: tuple[Order, ...] = get_args(Order)
+    wanted = chosen(fields, "order", orders, file, "best_first")
+    return next(known for known in orders if known == wanted)
 
 
 def chosen(

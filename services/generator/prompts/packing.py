@@ -54,6 +54,11 @@ class Block:
     units: list[Unit]
     kept: set[int] = field(default_factory=set)
 
+    @property
+    def begin(self) -> int:
+        """Where it begins in the document's source."""
+        return self.units[0].begin
+
     def shown(self, number: int, passages: Sequence[Passage]) -> Shown:
         """What a template is given; a mark stands where sentences were left out."""
         chosen = sorted(self.kept)
@@ -86,7 +91,7 @@ def packed(
     else:
         choose(blocks, found, budget, size)
     shown = [block for block in blocks if block.kept]
-    return [block.shown(number, given) for number, block in enumerate(placed(shown, order), 1)]
+    return [block.shown(number, given) for number, block in enumerate(placed(shown, order, given), 1)]
 
 
 def texts(given: Sequence[Passage]) -> list[str]:
@@ -100,9 +105,21 @@ def cost(block: Block, size: Size) -> int:
     return FENCE_TOKENS + (size(block.heading) if block.heading else 0)
 
 
-def placed(blocks: Sequence[Block], order: Order) -> list[Block]:
-    """Best first; or the best at both ends, as what stands in the middle is read least (Liu et al., 2023)."""
-    return [*blocks[::2], *reversed(blocks[1::2])] if order == "ends" else list(blocks)
+def placed(blocks: Sequence[Block], order: Order, given: Sequence[Passage]) -> list[Block]:
+    """The blocks, best first as they come, in the order in which they are shown.
+
+    "ends" has the best at both ends, as what stands in the middle is read least (Liu et al., 2023); "document" has
+    those of one document as they stand there (Yu et al., 2024), the document of the best one first.
+    """
+    if order == "best_last":
+        return list(reversed(blocks))
+    if order == "ends":
+        return [*blocks[::2], *reversed(blocks[1::2])]
+    if order == "document":
+        documents = [given[block.units[0].passage].document_id for block in blocks]
+        places = sorted(range(len(blocks)), key=lambda at: (documents.index(documents[at]), blocks[at].begin))
+        return [blocks[at] for at in places]
+    return list(blocks)
 
 
 def merged(given: Sequence[Passage]) -> list[Block]:

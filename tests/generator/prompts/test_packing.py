@@ -55,6 +55,18 @@ def test_the_best_stand_at_both_ends_or_first() -> None:
     assert [each.number for each in ends] == [1, 2, 3, 4, 5]
 
 
+def test_the_best_stand_last_or_where_the_document_has_them() -> None:
+    source = "One is here.      Two is there.      Three is far."
+    one, two, three = (source.index(word) for word in ("One", "Two", "Three"))
+    other = Passage(id="other#0", document_id="other", text="Four is near.", end=13)
+    far, here, there = cut(source, (three, len(source)), (one, one + 12), (two, two + 13))
+    given_ = [far, other, here, there]
+    last = packed(given_, [], ROOM, tokens, "best_last")
+    assert [each.text.split()[0] for each in last] == ["Two", "One", "Four", "Three"]
+    document = packed(given_, [], ROOM, tokens, "document")
+    assert [each.text.split()[0] for each in document] == ["One", "Two", "Three", "Four"]
+
+
 def test_a_passage_stands_under_its_heading() -> None:
     shown = packed(PASSAGES, split(PASSAGES), ROOM, tokens, "best_first")
     assert [each.heading for each in shown] == ["Brell", "Kestrel router", "Message queue", "Orvan museum"]
