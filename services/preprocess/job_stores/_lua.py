@@ -17,6 +17,8 @@ STEPS = """
 -- head: fields of the job, counts by state (s0, s1, ...), of each file of many its parts (all:n, left:n)
 -- docs: a byte a document, its state; errors: field n.part, value JSON
 -- base .. ':parts:' .. n: a byte a part that has ended, its state
+-- An ended job may be dropped when memory is short, so it is one key, which goes as a whole: fields of the head
+-- hold what the other keys held: docs, error:n.part, ended:n.
 local base, head, docs, errors = KEYS[1], KEYS[1] .. ':head', KEYS[1] .. ':docs', KEYS[1] .. ':errors'
 local op, now, ttl, tenant, collection, total, created = unpack(ARGV, 1, 7)
 local call, index = redis.call, 0
@@ -35,6 +37,7 @@ local function ensure()
   if call('EXISTS', head) == 1 then return end
   call('HSET', head, 'tenant', tenant, 'collection', collection, 'total', total, 'created_at', created,
     'open', total, 's' .. QUEUED, total, 'restored', 1)
+  call('DEL', docs, errors)  -- of an earlier release, whose ended jobs were dropped key by key
   index = 1
 end
 
@@ -62,26 +65,55 @@ local function move(n, from, to, json)
   if broken(to) and many > 0 then note(n, 0, json) end
 end
 
-local function keys()
-  local found = {head, docs, errors}
+local function ended() return call('HEXISTS', head, 'finished_at') == 1 end
+
+local function files()
+  local found = {}
   for _, name in ipairs(call('HKEYS', head)) do
-    if string.sub(name, 1, 4) == 'all:' then found[#found + 1] = parts(string.sub(name, 5)) end
+    if string.sub(name, 1, 4) == 'all:' then found[#found + 1] = string.sub(name, 5) end
   end
   return found
 end
 
+local function move_bytes(key, name)
+  local bytes = call('GET', key)
+  if bytes then call('HSET', head, name, bytes) end
+  call('DEL', key)
+end
+
+local function gather()
+  local noted = call('HGETALL', errors)
+  for at = 1, #noted, 2 do call('HSET', head, 'error:' .. noted[at], noted[at + 1]) end
+  move_bytes(docs, 'docs')
+  for _, n in ipairs(files()) do move_bytes(parts(n), 'ended:' .. n) end
+  call('DEL', errors)
+end
+
+local function spread()
+  local fields = call('HGETALL', head)
+  for at = 1, #fields, 2 do
+    local name, value = fields[at], fields[at + 1]
+    local kind, rest = string.match(name, '^(%a+):?(.*)$')
+    if name == 'docs' then call('SET', docs, value)
+    elseif kind == 'error' then call('HSET', errors, rest, value)
+    elseif kind == 'ended' then call('SET', parts(rest), value)
+    else kind = nil end
+    if kind then call('HDEL', head, name) end
+  end
+end
+
 local function changed()
   call('HINCRBY', head, 'version', 1)
-  local ended = call('HEXISTS', head, 'finished_at') == 1
   if field('open') > 0 then
-    if ended then
+    if ended() then
       call('HDEL', head, 'finished_at')
-      for _, key in ipairs(keys()) do call('PERSIST', key) end
+      for _, key in ipairs({head, docs, errors}) do call('PERSIST', key) end
+      for _, n in ipairs(files()) do call('PERSIST', parts(n)) end
       index = 1
     end
   else
-    if not ended then call('HSET', head, 'finished_at', now) end
-    for _, key in ipairs(keys()) do call('EXPIRE', key, ttl) end
+    if not ended() then call('HSET', head, 'finished_at', now) end
+    call('EXPIRE', head, ttl)
     index = -1
   end
 end
@@ -162,7 +194,7 @@ function ops.park()
 end
 
 function ops.cancel()
-  if call('EXISTS', head) == 0 or call('HEXISTS', head, 'finished_at') == 1 then return 0 end
+  if call('EXISTS', head) == 0 or ended() then return 0 end
   call('HSET', head, 'cancelled', 1)
   for n, state in pairs(states()) do
     if state == QUEUED then move(n, QUEUED, CANCELLED, '') end
@@ -173,7 +205,7 @@ end
 
 function ops.assume()
   index = -1
-  if call('EXISTS', head) == 0 or call('HEXISTS', head, 'finished_at') == 1 then return 0 end
+  if call('EXISTS', head) == 0 or ended() then return 0 end
   index = 0
   local gone = 0
   for n, state in pairs(states()) do
@@ -186,7 +218,9 @@ function ops.assume()
   return gone
 end
 
+if ended() then spread() end
 local result = ops[op]()
+if ended() then gather() end
 return {result, index}
 """
 PROGRAM = CONSTANTS + STEPS

@@ -22,6 +22,7 @@ from services.preprocess.jobs import OPEN, Head, Job, JobError, NewDocument, Sta
 
 REFRESH_S = 0.25  # a listener asks this often whether another process has changed the job
 BATCH = 500
+ERROR = b"error:"  # before the names of an ended job's errors
 AWAY = "The store of jobs does not answer now; ask again later. Documents that were accepted go in."
 SHA = hashlib.sha1(PROGRAM.encode(), usedforsecurity=False).hexdigest()  # what Redis knows the program by
 
@@ -37,7 +38,8 @@ class RedisJobs:
     """A JobStore in Redis. All keys of a job are in one slot of a Cluster, and change in one step.
 
     Open jobs have no time to live, so that a Redis that is told to drop what has one (``volatile-lru``) drops
-    caches and ended jobs only. A job takes a byte a document and its first 1000 errors.
+    caches and ended jobs only. An ended job is one key, so it is dropped as a whole. A job takes a byte a document
+    and its first 1000 errors.
     """
 
     def __init__(self, server: Server, ttl_s: float) -> None:
@@ -120,11 +122,13 @@ class RedisJobs:
             names = [name.decode().rpartition(":") for name in await client.smembers(key)]
             pipe = client.pipeline(transaction=False)
             for job_id, _, n in names:
-                pipe.exists(f"{self._base(job_id)}:head")
+                pipe.hmget(f"{self._base(job_id)}:head", "tenant", "finished_at")
                 pipe.getrange(f"{self._base(job_id)}:docs", int(n), int(n))
             answers = await pipe.execute() if names else []
-        states = zip(answers[::2], answers[1::2], strict=True)
-        return any(known and STATES[state[0] if state else 0] in OPEN for known, state in states)
+        return any(
+            known and not ended and STATES[state[0] if state else 0] in OPEN
+            for (known, ended), state in zip(answers[::2], answers[1::2], strict=True)
+        )
 
     async def open_jobs(self) -> list[str]:
         """See JobStore."""
@@ -201,6 +205,8 @@ def error_json(document_id: str, reason: str) -> bytes:
 def job_of(job_id: str, head: Mapping[bytes, bytes], errors: Mapping[bytes, bytes]) -> Job:
     """The job that its fields are of."""
     text = {name.decode(): value.decode() for name, value in head.items()}
+    kept = {name.removeprefix(ERROR): value for name, value in head.items() if name.startswith(ERROR)}
+    errors = {**errors, **kept}
     counts = {state: int(text.get(f"s{code}", 0)) for code, state in STATES.items()}
     return Job(
         Head(job_id, text["tenant"], text["collection"], int(text["total"]), float(text["created_at"])),
