@@ -16,6 +16,7 @@ from pydantic import PositiveInt
 from ragline.entries import Entries
 from ragline.errors import Unavailable
 from ragline.settings import SettingsError
+from ragline.transactions import transaction
 from ragline.urls import Location
 
 T = TypeVar("T")
@@ -145,18 +146,11 @@ class SqliteEntries:
         return await asyncio.shield(task)
 
     def _transact(self, work: Callable[[sqlite3.Connection, float], T], writes: bool) -> T:
-        db = self._connection
         try:
-            db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            try:
-                result = work(db, self._clock())
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+            with transaction(self._connection, writes=writes):
+                return work(self._connection, self._clock())
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self.path.name} cannot be used: {error}.") from error
-        return result
 
     def _close(self) -> None:
         with self._lock:

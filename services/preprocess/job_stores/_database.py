@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ragline.errors import Unavailable
+from ragline.transactions import transaction
 
 BUSY_S = 30
 
@@ -46,16 +47,10 @@ class Database:
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             connection = self.connection or self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            with transaction(connection):
+                return work(connection)
         except (sqlite3.OperationalError, OSError) as error:
             raise Unavailable(f"{self.path.name} cannot be used: {error}.") from error
-        return result
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
