@@ -80,6 +80,6 @@ class Writer:
                 await self.idle.wait()
         except TimeoutError:
             log.warning("records of answers are lost", count=len(self.waiting))
-        if self.task:
-            self.task.cancel()
-            await asyncio.wait([self.task])
+        while self.task and not self.task.done():
+            self.task.cancel()  # again where a call to the store lost it, as ``wait_for`` of Python 3.11 may
+            await asyncio.wait([self.task], timeout=CLOSE_S)

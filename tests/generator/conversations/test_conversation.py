@@ -193,6 +193,25 @@ async def test_a_store_that_goes_away_costs_the_history_alone(
         await store.close()
 
 
+async def test_a_store_that_is_full_is_read_and_takes_no_more_turns(
+    redis_installed: None, tmp_path: Path, retriever: grpc.aio.Channel
+) -> None:
+    with RedisServer(tmp_path) as server:
+        store = entries.open(f"{server.url}?timeout_s=20")
+        async with doors(retriever, store) as client:
+            assert (await ask(client, "How many inhabitants has Brell?", session_id="s"))["degraded"] == []
+            server.say("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+            server.say("CONFIG", "SET", "maxmemory", "1mb")  # less than it needs for itself
+            answer = await ask(client, "Who is the mayor of Brell?", session_id="s")
+            assert "Ada Lund" in answer["answer"]
+            assert answer["degraded"] == ["session"]
+            assert len((await client.get("/sessions/s")).json()["turns"]) == 1
+            refused = await client.post("/sessions")
+            assert (refused.status_code, "maxmemory" in refused.json()["detail"]) == (503, True)
+            assert (await client.delete("/sessions/s")).status_code == 204
+        await store.close()
+
+
 async def test_other_wordings_are_searched_for_in_one_call(client: httpx.AsyncClient, shelf: world.Shelf) -> None:
     answer = await ask(client, "Who is the mayor of Brell?", expand=2, explain=True)
     assert shelf.searches == 1
