@@ -31,6 +31,7 @@ PROMPT = "answer.passages"
 BETWEEN = "\n\n"
 FIELD = re.compile(r"^order: *\w+$", re.MULTILINE)
 ANSWER_TOKENS = 48
+LLM = 'llamacpp {"style": "passages"}'
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def main(
     questions: Annotated[int, typer.Option(help="Questions of each set.")] = 100,
     orders: Annotated[list[str] | None, typer.Option(help="Those beside the shipped one; all without it.")] = None,
     budget: Annotated[int, typer.Option(help="GENERATOR_PROMPT_TOKENS.")] = 500,
-    llm: Annotated[str, typer.Option(help="GENERATOR_LLM_OPTIONS of llamacpp.")] = '{"style": "passages"}',
+    llm: Annotated[str, typer.Option(help="GENERATOR_LLM and its options as JSON.")] = LLM,
     keep: Annotated[Path | None, typer.Option(help="Where the documents stay for the next run.")] = None,
 ) -> None:
     """Put the sets in, ask, and print a table of each set and one of all."""
@@ -180,10 +181,11 @@ def main(
     measured: dict[str, Measured] = {}
     with place(keep) as held:
         names = prompts(held / "prompts", orders or ORDERS)
+        name, _, given = llm.partition(" ")
         own = {
             **UNCHECKED,
-            "GENERATOR_LLM": "llamacpp",
-            "GENERATOR_LLM_OPTIONS": llm,
+            "GENERATOR_LLM": name,
+            "GENERATOR_LLM_OPTIONS": given or "{}",
             "GENERATOR_PROMPT_TOKENS": str(budget),
             "GENERATOR_PROMPTS_DIR": str(held / "prompts"),
         }
