@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -101,8 +101,9 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def until(self, ready: Callable[[], Any], most_s: float = WAIT_S) -> Any:
-        """Wait until it is so; returns what ``ready`` did."""
-        return WebDriverWait(self.driver, most_s, poll_frequency=0.05).until(lambda _: ready())
+        """Wait until it is so, also while the page replaces what is looked at; returns what ``ready`` did."""
+        replaced = [StaleElementReferenceException]
+        return WebDriverWait(self.driver, most_s, 0.05, replaced).until(lambda _: ready())
 
     def press(self, *keys: str) -> None:
         """Keys, wherever the focus is."""

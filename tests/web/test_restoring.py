@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from selenium.webdriver.common.keys import Keys
@@ -33,22 +34,31 @@ def reload(page: Browser, turns: int) -> None:
 
 def welcomed(page: Browser) -> bool:
     """Whether the page stands there as if nothing was asked."""
-    return page.one("#welcome").is_displayed() and page.one("#stock").text != "" and not page.all(".turn")
+    found: bool = page.run(
+        "return document.getElementById('welcome').checkVisibility() && !document.querySelector('.turn')"
+        "&& document.getElementById('stock').textContent !== ''"
+    )
+    return found
+
+
+def texts(page: Browser, selector: str) -> list[str]:
+    """What all elements that fit say, in one look at the page."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent)"
+    found: list[str] = page.run(script, selector)
+    return found
 
 
 def questions(page: Browser) -> list[str]:
-    return [each.text for each in page.all(".turn .question")]
+    return texts(page, ".turn .question")
+
+
+def earlier(page: Browser) -> list[str]:
+    return texts(page, "#earlier-list .row-title")
 
 
 def session(page: Browser) -> str:
     found: str = page.run(SESSION)
     return found
-
-
-def go(door: Door, page: Browser, id_: str) -> None:
-    """Load the page in a tab that is in this conversation."""
-    page.run("sessionStorage.setItem('ragline-conversation', arguments[0])", id_)
-    page.driver.refresh()
 
 
 @contextmanager
@@ -129,9 +139,8 @@ def test_an_earlier_conversation_goes_on_or_is_deleted(page: Browser, suite: Sui
     assert page.driver.switch_to.active_element == page.one("#question")
     page.ask(UNANSWERED)
     page.one("#new").click()
-    rows = page.all("#earlier-list .row-title")
-    assert [each.text for each in rows] == [UNANSWERED, QUESTION]
-    rows[1].click()
+    assert earlier(page) == [UNANSWERED, QUESTION]
+    page.all("#earlier-list .row-title")[1].click()
     page.until(lambda: page.all(".turn[data-answer]"))
     assert questions(page) == [QUESTION]
     assert page.driver.switch_to.active_element == page.one("#question")
@@ -140,7 +149,7 @@ def test_an_earlier_conversation_goes_on_or_is_deleted(page: Browser, suite: Sui
     page.one(f"#earlier [aria-label='Delete the conversation {QUESTION}']").click()
     assert QUESTION in page.one("#confirm-text").text
     page.one("#confirm-yes").click()
-    page.until(lambda: [each.text for each in page.all("#earlier-list .row-title")] == [UNANSWERED])
+    page.until(lambda: earlier(page) == [UNANSWERED])
     assert httpx.get(f"{suite.url}/sessions/{first}").status_code == 404
 
 
@@ -170,13 +179,15 @@ def test_a_server_that_is_away_is_asked_again(page: Browser, door: Door) -> None
     assert not page.all(".problem")
 
 
-def test_a_long_conversation_is_shown_from_its_end(page: Browser, suite: Suite, door: Door) -> None:
+def test_a_long_conversation_is_shown_from_its_end(page: Browser, suite: Suite) -> None:
     asked = [f"{QUESTION} {n}" for n in range(23)]
+    long = uuid4().hex
     with suite.client() as client:
         for query in asked:
-            body = {"query": query, "collection": COLLECTION, "session_id": "a-long-one", "mode": "sparse"}
+            body = {"query": query, "collection": COLLECTION, "session_id": long, "mode": "sparse"}
             client.post("/generate", json=body).raise_for_status()
-    go(door, page, "a-long-one")
+    page.run("sessionStorage.setItem('ragline-conversation', arguments[0])", long)
+    page.driver.refresh()
     page.until(lambda: len(page.all(".turn")) == 20)
     assert questions(page) == asked[3:]
     more = page.one("#returning button")
@@ -204,7 +215,7 @@ def test_two_tabs_have_a_conversation_each_unless_they_share_one(page: Browser) 
         page.one("#new").click()
         page.one("#earlier-list .quiet").click()
         page.one("#confirm-yes").click()
-        page.until(lambda: not page.all("#earlier-list li"))
+        page.until(lambda: not earlier(page))
     page.until(lambda: "deleted elsewhere" in page.one("#turns").text)
     page.ask(UNANSWERED)
     assert session(page) != shared
