@@ -19,8 +19,11 @@ class Entries(Protocol):
     Several processes may use one store at once; two that append to one list both find their entry in it.
     """
 
-    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int) -> None:
-        """Put an entry at the end of a list, of which the newest ``limit`` stay, for ``ttl_s`` from now."""
+    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int, lasting: bool = True) -> None:
+        """Put an entry at the end of a list, of which the newest ``limit`` stay, for ``ttl_s`` from now.
+
+        One that is not ``lasting`` may go earlier where a store makes room: Redis drops it as it drops caches.
+        """
         ...
 
     async def read(self, key: str) -> list[bytes]:

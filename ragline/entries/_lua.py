@@ -5,9 +5,9 @@ from __future__ import annotations
 TOKEN = 6  # bytes of chance that tell an entry from an equal one
 MARK = 16  # before each entry: the token, the word below, and 6 bytes for when its list ends, in ms since 1970
 
-# A list has no time to live in Redis, which would drop it when memory is short (``volatile-lru``). Its last entry
-# says when it ends. Lists of earlier releases have a time to live and random marks (UUIDs of version 4), which are
-# never taken for those with the word: their seventh byte is 0x40 to 0x4f.
+# A lasting list has no time to live in Redis, which drops what has one when memory is short (``volatile-lru``).
+# The last entry says when a list ends. Lists of earlier releases have a time to live and random marks (UUIDs of
+# version 4), which are never taken for those with the word: their seventh byte is 0x40 to 0x4f.
 MARKS = """
 local WORD = '\\0end'
 local time = redis.call('TIME')
@@ -33,7 +33,7 @@ for _, entry in ipairs(redis.call('LRANGE', KEYS[1], -16, -1)) do
 end
 redis.call('RPUSH', KEYS[1], marked(ARGV[1], now + ARGV[4]) .. ARGV[2])
 redis.call('LTRIM', KEYS[1], -tonumber(ARGV[3]), -1)
-redis.call('PERSIST', KEYS[1])
+if ARGV[5] == '1' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 return 1
 """
 )

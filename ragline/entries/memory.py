@@ -43,7 +43,7 @@ class MemoryEntries:
         self._used = 0
         self._lock = threading.Lock()
 
-    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int) -> None:
+    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int, lasting: bool = True) -> None:
         """See ``Entries``."""
         with self._lock:
             now = self._clock()

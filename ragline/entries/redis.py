@@ -37,10 +37,10 @@ def load(parts: Location, **options: Any) -> Entries:
 class RedisEntries:
     """A list is one Redis list under ``prefix`` + key. How much is held is Redis' own affair (``maxmemory``).
 
-    Lists have no time to live in Redis, where a policy that evicts what has one (``volatile-lru``) would drop
-    them. Each says itself when it ends, by the clock of Redis: from then on nothing finds it, and a sweep takes it
-    away. One replica sweeps every ``sweep_s``, in the background. Every step is one call with the key of one list,
-    so whoever dies leaves nothing half done. Belongs to one event loop.
+    Lasting lists have no time to live in Redis, where a policy that evicts what has one (``volatile-lru``) would
+    drop them. Each list says itself when it ends, by the clock of Redis: from then on nothing finds it, and a
+    sweep takes it away. One replica sweeps every ``sweep_s``, in the background. Every step is one call with the
+    key of one list, so whoever dies leaves nothing half done. Belongs to one event loop.
     """
 
     def __init__(self, server: Server, sweep_s: float = SWEEP_S) -> None:
@@ -48,9 +48,10 @@ class RedisEntries:
         self.sweep_s = sweep_s
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int) -> None:
+    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int, lasting: bool = True) -> None:
         """See ``Entries``."""
-        await self._run(APPEND, key, secrets.token_bytes(TOKEN), entry, limit, max(1, round(ttl_s * 1000)))
+        ttl_ms = max(1, round(ttl_s * 1000))
+        await self._run(APPEND, key, secrets.token_bytes(TOKEN), entry, limit, ttl_ms, int(lasting))
 
     async def read(self, key: str) -> list[bytes]:
         """See ``Entries``."""

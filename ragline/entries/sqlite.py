@@ -62,7 +62,7 @@ class SqliteEntries:
             raise SettingsError(f"the store {self.path} cannot be opened: {error}.") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
 
-    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int) -> None:
+    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int, lasting: bool = True) -> None:
         """See ``Entries``."""
 
         def work(db: sqlite3.Connection, now: float) -> None:

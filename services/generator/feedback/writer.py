@@ -19,7 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 class Writer:
-    """At most ``max_bytes`` wait, the newest ones; belongs to one event loop. One entry a key."""
+    """At most ``max_bytes`` wait, the newest ones; belongs to one event loop. One entry a key.
+
+    Nobody was promised them, so a store short of memory may drop them before their time.
+    """
 
     def __init__(self, entries: Entries, ttl_s: float, max_bytes: int, retry_s: float = RETRY_S) -> None:
         self.entries = entries
@@ -61,7 +64,7 @@ class Writer:
             while self.waiting:
                 key, body = next(iter(self.waiting.items()))
                 try:
-                    await self.entries.append(key, body, ttl_s=self.ttl_s, limit=1)
+                    await self.entries.append(key, body, ttl_s=self.ttl_s, limit=1, lasting=False)
                 except RaglineError as error:
                     if not told:
                         log.warning("records of answers cannot be written", reason=error.detail)

@@ -48,7 +48,7 @@ class Away:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.entries, name)
 
-    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int) -> None:
+    async def append(self, key: str, entry: bytes, *, ttl_s: float, limit: int, lasting: bool = True) -> None:
         self.tries += 1
         self.tried.set()
         if not self.there.is_set():

@@ -32,8 +32,8 @@ async def test_caches_make_room_and_no_acknowledged_list_does(server: RedisServe
     store, answers = entries.open(f"{server.url}?timeout_s=20"), cache.open(f"{server.url}?timeout_s=20")
     kept: dict[str, list[bytes]] = {}
     for n in itertools.count():
-        # Sessions and records between cache entries: some are the least recently used of all.
-        for key in (f"session:t:{n}", f"record:t:{n}", f"session:t:{n // 2}"):
+        # Sessions and feedback between cache entries: some are the least recently used of all.
+        for key in (f"session:t:{n}", f"feedback:t:{n}", f"session:t:{n // 2}"):
             entry = f"{n} {key}".encode()
             await store.append(key, entry, ttl_s=DAY_S, limit=100)
             kept.setdefault(key, []).append(entry)
@@ -45,6 +45,26 @@ async def test_caches_make_room_and_no_acknowledged_list_does(server: RedisServe
     assert await listed(store, "") == kept.keys()
     await store.close()
     await answers.close()
+
+
+async def test_lists_that_need_not_last_make_room_for_those_that_do(server: RedisServer) -> None:
+    """Records of answers: nobody was promised one, and they are most of what there is."""
+    store = entries.open(f"{server.url}?timeout_s=20")
+    kept = []
+    for n in itertools.count():
+        await store.append(f"session:{n}", b"turn", ttl_s=DAY_S, limit=3)
+        kept.append(f"session:{n}")
+        for m in range(10):
+            await store.append(f"record:{n}:{m}", b"x" * 3_000, ttl_s=DAY_S, limit=1, lasting=False)
+        if evicted(server) > EVICTED:
+            break
+    assert await listed(store, "session:") == set(kept)
+    assert len(await listed(store, "record:")) < 10 * len(kept)
+    assert await store.read(f"record:{n}:9") == [b"x" * 3_000]
+    await store.append("turns", b"one", ttl_s=DAY_S, limit=3, lasting=False)
+    await store.append("turns", b"two", ttl_s=DAY_S, limit=3)
+    assert server.say("TTL", "ragline:turns").strip() == "-1"
+    await store.close()
 
 
 async def fill(store: Entries) -> list[str]:
