@@ -34,6 +34,7 @@ IDEMPOTENT = (
     "ragline.v1.Retriever/Describe",
 )
 PING_TIMEOUT_MS = 3_000
+CONNECT_MS = 3_000
 SCHEMES = ("ipv4:", "ipv6:", "unix:")  # addresses that gRPC itself resolves; anything else is a name for DNS
 # Together the tries take longer than a server that came back waits for its next connection, so that the last of
 # the others may go at once.
@@ -53,8 +54,8 @@ def channel(address: str, *, max_message_mb: int, idempotent: Sequence[str] = ID
 
     ``idempotent`` (``package.Service/Method``) are sent again, up to four times, when the server is not
     there. A server that comes back is found again within about a quarter of a second, a new replica when the
-    servers next end a connection for its age, and one that is frozen is left after about five seconds. Nothing
-    connects until a call.
+    servers next end a connection for its age, and one that is frozen is left after about five seconds. A
+    connection may take three seconds to be made. Nothing connects until a call.
     """
     target = address if "://" in address or address.startswith(SCHEMES) else f"dns:///{address}"
     return grpc.aio.insecure_channel(target, options=options(max_message_mb, idempotent))
@@ -75,7 +76,7 @@ def options(max_message_mb: int, idempotent: Sequence[str]) -> list[tuple[str, A
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS),  # the name misleads: how long making a connection may take
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.keepalive_time_ms", CLIENT_PING_MS),

@@ -233,6 +233,41 @@ async def test_a_server_that_comes_back_is_used_again() -> None:
         await again.stop(0)
 
 
+@asynccontextmanager
+async def slow_to_connect(port: int, delay_s: float) -> AsyncIterator[int]:
+    """The port of a relay to ``port`` that lets each new connection wait: a busy machine, or a long way."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(delay_s)
+        beyond, out = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.wait(
+            [asyncio.create_task(copied(reader, out)), asyncio.create_task(copied(beyond, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for each in (out, writer):
+            each.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while part := await reader.read(65_536):
+        writer.write(part)
+        await writer.drain()
+
+
+async def test_a_connection_that_takes_its_time_is_waited_for() -> None:
+    """However soon a server that was away is tried again."""
+    started = server()
+    async with (
+        slow_to_connect(await started.start(), 1.0) as port,
+        channel(f"127.0.0.1:{port}", max_message_mb=4) as ours,
+    ):
+        assert (await call(rerank(ours), RerankRequest(query="there"), timeout_s=TIMEOUT_S)).scorer == "there"
+    await started.stop(0)
+
+
 async def until_answered(ours: grpc.aio.Channel) -> str:
     while True:
         try:
