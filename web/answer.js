@@ -1,5 +1,6 @@
-/* The text of an answer as it comes: citation markers become buttons that lead to their sources. */
+/* The text of an answer as it comes: its Markdown is drawn, and citation markers become buttons that lead to their sources. */
 import { make } from "./dom.js";
+import { blocks, linesOf } from "./markup.js";
 import { unitAt } from "./text.js";
 
 const MARKER = /\[(\d{1,4})\]/g;
@@ -11,15 +12,27 @@ export class AnswerText {
     this.node = node;
     this.open = open;
     this.text = "";
-    this.shown = 0;
     this.citations = new Map();
+    this.doubts = [];
+    this.drawn = []; // the blocks that stand in the node, {at, node} each
+    this.sure = 0; // where the last one begins that more text may change
+    this.frame = 0;
   }
 
-  /** The next token. */
+  /** The next token: shown at once, or with others in the next frame. */
   write(token) {
     this.text += token;
+    if (!this.frame) this.drawBegun();
+  }
+
+  drawBegun() {
     const waiting = BEGUN.exec(this.text);
-    this.show(waiting ? waiting.index : this.text.length, this.node);
+    const end = waiting ? waiting.index : this.text.length;
+    this.draw(end);
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if ((BEGUN.exec(this.text)?.index ?? this.text.length) > end) this.drawBegun();
+    });
   }
 
   /** A citation, whose marker came before it. */
@@ -33,44 +46,83 @@ export class AnswerText {
   /** The whole answer: what it says holds, whatever was streamed; unsupported parts are marked. */
   finish({ answer, citations, unsupported = [] }) {
     for (const citation of citations) this.cite(citation);
-    const focused = this.node.contains(document.activeElement) ? document.activeElement.dataset.marker : null;
-    if (answer !== this.text || unsupported.length) this.rebuild(answer, unsupported);
-    else this.show(this.text.length, this.node);
+    if (answer !== this.text || unsupported.length) this.sure = 0;
+    this.text = answer;
+    this.doubts = unsupported.map(({ start, end, reason }) => ({ start: unitAt(answer, start), end: unitAt(answer, end), reason }));
+    this.end();
+    for (const [n, { reason }] of this.doubts.entries()) {
+      const last = [...this.node.querySelectorAll(`[data-doubt="${n}"]`)].at(-1);
+      last?.append(make("span", { class: "unseen" }, ` (not supported: ${reason})`));
+    }
     for (const button of this.node.querySelectorAll("button.cite:disabled")) button.replaceWith(button.dataset.marker);
-    if (focused) this.node.querySelector(`[data-marker="${CSS.escape(focused)}"]`)?.focus();
   }
 
   /** Show what was held back, of a stream that ended early. */
   end() {
-    this.show(this.text.length, this.node);
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    this.draw(this.text.length);
   }
 
-  rebuild(answer, unsupported) {
-    this.node.replaceChildren();
-    this.text = answer;
-    this.shown = 0;
-    const ordered = [...unsupported].sort((one, other) => one.start - other.start);
-    for (const { start, end, reason } of ordered) {
-      this.show(unitAt(answer, start), this.node);
-      const doubt = make("span", { class: "doubt", title: reason });
-      this.show(unitAt(answer, end), doubt);
-      doubt.append(make("span", { class: "unseen" }, ` (not supported: ${reason})`));
-      this.node.append(doubt);
+  /** What it says without marks, numbers of sources and remarks, for those who listen. */
+  spoken() {
+    const copy = this.node.cloneNode(true);
+    for (const each of copy.querySelectorAll(".cite, .unseen")) each.remove();
+    for (const each of copy.querySelectorAll("th, td")) each.append(", ");
+    for (const each of copy.querySelectorAll("p, li, pre, tr")) each.append(" ");
+    return copy.textContent.replace(/ ?\[\d+\]/g, "").replace(/\s+/g, " ").replace(/,? (?=[.,])/g, "").trim();
+  }
+
+  /** Draw the text up to `end`: only blocks anew that may have changed, and of these only what did. */
+  draw(end) {
+    const kept = this.drawn.filter((each) => each.at < this.sure);
+    const text = this.text.slice(0, end);
+    const fresh = blocks(linesOf(text, this.sure), (...given) => this.leaf(...given));
+    const buttons = [...this.node.querySelectorAll("button.cite")];
+    const held = buttons.indexOf(document.activeElement);
+    for (const [n, each] of fresh.entries()) {
+      const old = this.drawn[kept.length + n]?.node;
+      if (old) each.node = patch(old, each.node);
+      else this.node.append(each.node);
     }
-    this.show(answer.length, this.node);
+    for (const { node } of this.drawn.slice(kept.length + fresh.length)) node.remove();
+    this.drawn = [...kept, ...fresh];
+    const line = text.lastIndexOf("\n") + 1; // the last line may turn out to go on with the block before
+    this.sure = this.drawn.findLast((each) => each.at < line)?.at ?? 0;
+    if (held >= 0 && !buttons[held].isConnected) this.refocus(held, buttons[held].dataset.marker);
   }
 
-  /** Append the text up to `end` to `parent`. */
-  show(end, parent) {
-    const part = this.text.slice(this.shown, end);
+  refocus(n, marker) {
+    const now = [...this.node.querySelectorAll("button.cite")];
+    (now[n]?.dataset.marker === marker ? now[n] : now.find((each) => each.dataset.marker === marker))?.focus();
+  }
+
+  /** Nodes of text whose letters stand at `places` of the answer: what is in doubt is marked, markers are buttons but in code. */
+  leaf(text, places, code) {
+    const runs = [];
+    const put = (from, to, node) => {
+      const doubt = this.doubts.findIndex(({ start, end }) => start <= places[from] && places[from] < end);
+      if (runs.at(-1)?.doubt !== doubt) runs.push({ doubt, nodes: [] });
+      runs.at(-1).nodes.push(node ?? new Text(text.slice(from, to)));
+    };
+    const write = (from, to) => {
+      if (!this.doubts.length && from < to) put(from, to);
+      else for (let at = from; at < to; at += 1) put(at, at + 1);
+    };
     let from = 0;
-    for (const match of part.matchAll(MARKER)) {
-      append(parent, part.slice(from, match.index));
-      parent.append(this.button(match[0], match[1]));
+    for (const match of code ? [] : text.matchAll(MARKER)) {
+      write(from, match.index);
+      put(match.index, match.index, this.button(match[0], match[1]));
       from = match.index + match[0].length;
     }
-    append(parent, part.slice(from));
-    this.shown = Math.max(this.shown, end);
+    write(from, text.length);
+    return runs.flatMap(({ doubt, nodes }) => (doubt < 0 ? nodes : [this.doubtful(doubt, nodes)]));
+  }
+
+  doubtful(n, nodes) {
+    const span = make("span", { class: "doubt", title: this.doubts[n].reason, "data-doubt": n }, ...nodes);
+    span.normalize();
+    return span;
   }
 
   button(marker, number) {
@@ -87,8 +139,19 @@ export class AnswerText {
   }
 }
 
-function append(parent, text) {
-  if (!text) return;
-  if (parent.lastChild?.nodeType === Node.TEXT_NODE) parent.lastChild.appendData(text);
-  else parent.append(text);
+/** Make a node what a fresh one is, and keep all of it that is the same: focus and selection stay. Returns what stands there now. */
+function patch(old, fresh) {
+  if (old.nodeType === Node.TEXT_NODE && fresh.nodeType === Node.TEXT_NODE) {
+    if (fresh.data.startsWith(old.data)) old.appendData(fresh.data.slice(old.length));
+    else old.data = fresh.data;
+    return old;
+  }
+  if (!old.cloneNode(false).isEqualNode(fresh.cloneNode(false))) {
+    old.replaceWith(fresh);
+    return fresh;
+  }
+  const [had, has] = [[...old.childNodes], [...fresh.childNodes]];
+  has.forEach((each, n) => (had[n] ? patch(had[n], each) : old.append(each)));
+  had.slice(has.length).forEach((each) => each.remove());
+  return old;
 }

@@ -60,7 +60,7 @@ export class Turn {
   done(body) {
     const said = this.show(body);
     const sources = body.citations.length ? ` ${count(body.citations.length, "source")}.` : "";
-    say(`Answer: ${body.answer.replace(/ ?\[\d+\]/g, "")}${sources} ${said.map(({ text }) => text).join(" ")}`);
+    say(`Answer: ${this.answer.spoken()}${sources} ${said.map(({ text }) => text).join(" ")}`);
   }
 
   /** Show an answer that was given before, as the conversation keeps it; nobody is told. */

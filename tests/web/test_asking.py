@@ -33,8 +33,9 @@ def answered(suite: Suite, question: str, **choices: Any) -> dict[str, Any]:
 def text(page: Browser) -> str:
     """The answer as it stands there, with its markers."""
     said: str = page.run(
-        "return [...document.querySelector('.turn:last-child .answer').childNodes]"
-        ".map((node) => node.dataset?.marker ?? node.textContent).join('')"
+        "const copy = document.querySelector('.turn:last-child .answer').cloneNode(true);"
+        "for (const each of copy.querySelectorAll('.cite')) each.replaceWith(each.dataset.marker);"
+        "return copy.textContent"
     )
     return said
 
