@@ -20,13 +20,17 @@ HELD_S = 60.0
 
 @dataclass
 class Fault:
-    """What happens to requests for a path: refused at once, or held or cut once ``after`` went by."""
+    """What happens to requests for a path: refused at once, or held or cut once ``after`` went by.
+
+    ``events`` come in place of the answer: what a model may write, and the default one never does.
+    """
 
     path: str
     status: int = 0
     body: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     after: bytes = b""
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cut: bool = False
     times: int = 1
     reached: threading.Event = field(default_factory=threading.Event)
@@ -90,6 +94,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status:
             self.refuse(fault)
             return
+        if fault is not None and fault.events:
+            self.begin(200, {"content-type": "text/event-stream"})
+            sent = (f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in fault.events)
+            self.spoil("".join(sent).encode(), fault)
+            return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP | {"host"}}
         headers["accept-encoding"] = "identity"
         with self.server.client.stream(self.command, self.path, headers=headers, content=body or None) as answer:
@@ -101,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
                 for chunk in answer.iter_raw():
                     self.wfile.write(chunk)
             else:
-                self.spoil(answer, fault)
+                self.spoil(b"".join(answer.iter_raw()), fault)
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
         """The head of an answer that ends with the connection."""
@@ -116,9 +125,8 @@ class Handler(BaseHTTPRequestHandler):
         self.begin(fault.status, {"content-type": "application/problem+json", **fault.headers})
         self.wfile.write(json.dumps({"type": "about:blank", "status": fault.status, **fault.body}).encode())
 
-    def spoil(self, answer: httpx.Response, fault: Fault) -> None:
+    def spoil(self, whole: bytes, fault: Fault) -> None:
         """Stop once the marker went by: for ever, or until the test lets it go on."""
-        whole = b"".join(answer.iter_raw())
         end = whole.find(b"\n\n", whole.index(fault.after)) + 2
         self.wfile.write(whole[:end])
         self.wfile.flush()

@@ -1,8 +1,13 @@
 """The Markdown of answers: what it becomes, that it comes without flicker, and that it can do no harm."""
 
+from typing import Any
+
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from tests.web.browser import Browser
+from tests.web.door import Door, Fault
+from tests.web.test_looks import CONTRAST, NAMES, WIDER
 from tests.web.test_parts import imported
 
 # Text on the left; on the right the nodes it becomes, where `#1` is a button of source 1.
@@ -138,3 +143,82 @@ def test_a_part_in_doubt_is_marked_across_formatting(parts: Browser) -> None:
         ["17 boats", " ", "1", " and ", "99 cats", "." + told],
         ["one", "two", " three" + told],
     ]
+
+
+def made(text: str, size: int = 7, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The events of an answer that says this, with a source for ``[1]``."""
+    citation = {
+        "marker": "[1]",
+        "passage_id": "p",
+        "document_id": "guide/brell 1.txt",
+        "start": 0,
+        "end": 5,
+        "quote": "a `quote` of **it**",
+        "score": 0.9,
+        "masked": False,
+    }
+    done = {"id": "made", "answer": text, "citations": [citation], "findings": [], "model": "made", **fields}
+    tokens = [("token", {"text": text[at : at + size]}) for at in range(0, len(text), size)]
+    return [("passages", {"passages": []}), *tokens, ("citation", citation), ("done", done)]
+
+
+def test_a_streamed_answer_is_drawn_told_and_read(page: Browser, door: Door) -> None:
+    text = (
+        "It is **open [1]** on:\n\n- `Monday` *early* [1]\n- Friday\n\n| day | at |\n|---|---|\n| Monday | 8 |\n\n"
+        f"```\n{'wide ' * 60}\n```\n\n> kept\n\n[there](https://a.example/x). It has 99 *rooms*."
+    )
+    start = text.index("It has")
+    doubt = [{"start": start, "end": len(text), "reason": "no source"}]
+    with door.fault(Fault("/generate", events=made(text, unsupported=doubt), after=b"event: citation")) as held:
+        page.press("When is it open?", Keys.ENTER)
+        page.until(lambda: page.all(".answer strong .cite:enabled"))
+        page.run("document.querySelector('.answer strong .cite').focus()")
+        page.until(lambda: [each.text for each in page.all(".answer li code")] == ["Monday"])
+        held.release.set()
+        assert page.settled().get_attribute("data-state") == "done"
+    assert page.run("return document.activeElement === document.querySelector('.answer strong .cite')")
+    assert [each.text for each in page.all(".answer td")] == ["Monday", "8"]
+    assert page.one(".answer .doubt").text.strip() == "It has 99"
+    assert len(page.all(".answer .cite:enabled")) == 2
+    assert page.one(".sources q").text == "a `quote` of **it**"
+    told = page.run("return document.getElementById('said').textContent")
+    assert told.startswith("Answer: It is open on: Monday early Friday day, at, Monday, 8, wide")
+    for theme, width in (("light", 1280), ("dark", 320)):
+        page.prefer(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
+        page.resize(width, 640)
+        assert page.run(CONTRAST) == page.run(NAMES) == []
+        assert not page.run(WIDER)
+
+
+def test_hostile_markup_is_shown_and_does_nothing(page: Browser, door: Door) -> None:
+    text = (
+        "<script>window.pwned=1</script> <img src=x onerror=window.pwned=2> **<b onclick=x>y</b>**\n\n"
+        "[a](javascript:window.pwned=3) [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) [d](//evil.example) "
+        "[e](/x)\n\n"
+        '![f](https://evil.example/x.png) [https://bank.example](https://evil.example/"onclick=x)\n\n'
+        "- <svg onload=window.pwned=4>\n\n```html\n<script>window.pwned=5</script>\n```\n\n"
+        "| <iframe src=x> | h |\n|---|---|\n| [g](vbscript:x) | <style>*{}</style> |\n\n" + ">" * 2000 + "*" * 2000
+    )
+    fault = Fault("/generate", events=made(text, 50))
+    fault.release.set()
+    with door.fault(fault):
+        turn = page.ask("Who?")
+    assert turn.get_attribute("data-state") == "done"
+    shown = page.run("return document.querySelector('.answer').textContent")
+    for line in (
+        "<script>window.pwned=1</script>",
+        "<img src=x onerror=window.pwned=2>",
+        "a b c d e\n",
+        "<iframe src=x>",
+    ):
+        assert line.strip() in shown
+    wild = "img, script, svg, iframe, style, [onclick], [onerror], [style]"
+    assert page.run(f"return [window.pwned ?? 0, document.querySelectorAll('.answer :is({wild})').length]") == [
+        0,
+        0,
+    ]
+    links = (
+        "return [...document.querySelectorAll('.answer a')].map((a) => [a.textContent, a.host, a.rel, a.target])"
+    )
+    label = "https://bank.example (evil.example)"
+    assert page.run(links) == [[label, "evil.example", "noopener noreferrer", "_blank"]]
