@@ -15,12 +15,15 @@ from services.generator.checks.evidence import Overlap, Sentence, heading, score
 from services.generator.checks.judging import Judge
 from services.generator.checks.lookalike import signs
 from services.generator.checks.pieces import Pieces, own
+from services.generator.checks.questions import following, repeats
 from services.generator.clock import Clock
 from services.generator.events import Question, Ranked
 from services.generator.sources import Scores, Sources
 
 # The reranker's failures that an answer survives; anything else says that the request is wrong.
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)
+# A question of the text speaks for the sentence behind it where both have this share of the query together.
+LEAST_ALIKE = 0.7
 
 log = structlog.get_logger(__name__)
 
@@ -147,9 +150,16 @@ def sentences(
     """The sentences, likeliest first by words and passages' scores, and the same by words alone."""
     passages = [each.passage for each in ranked.best]
     overlap = Overlap(query, (hit.passage.text for hit in found.hits))
-    pieces = split(passages)
     heads = [f"{passage.title} {passage.section}" for passage in passages]
-    shares = [overlap.share(heads[piece.passage], piece.text) for piece in pieces]
+    pieces, shares = [], []
+    for each in following(split(passages)):
+        if repeats(query, each.text):
+            continue
+        head, text = heads[each.passage], passages[each.passage].text
+        share = overlap.share(head, text[each.begin : each.end])
+        alike = each.question is None or share >= LEAST_ALIKE
+        pieces.append(each if alike else replace(each, question=None))
+        shares.append(share if alike else overlap.share(head, each.text))
     wholes = [overlap.share(head, passage.text) for head, passage in zip(heads, passages, strict=True)]
     by_words = scored(pieces, shares, wholes)
     if ranked.scorer not in abstain.CALIBRATIONS:

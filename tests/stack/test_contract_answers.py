@@ -11,7 +11,7 @@ from tests.stack import shapes
 from tests.stack.conftest import DOCUMENTS, MESSAGES
 from tests.stack.files import pdf
 from tests.stack.problems import problem
-from tests.suite import put, wait_for_job
+from tests.suite import Suite, put, wait_for_job
 
 pytestmark = [pytest.mark.models, pytest.mark.stack]
 
@@ -49,6 +49,53 @@ def stream(client: httpx.Client, path: str, body: dict[str, Any]) -> list[tuple[
     with connect_sse(client, "POST", path, json={**body, "stream": True}) as source:
         assert source.response.status_code == 200
         return [(event.event, event.json()) for event in source.iter_sse()]
+
+
+FREQUENT = """\
+# Frequently asked questions
+
+## What does a ticket cost?
+
+Adults pay 12 euros, children 6.
+
+**Q: Can I take my dog along?**
+A: Yes, on a leash, but not in the restaurant.
+
+## How do I ask from the command line?
+
+Call `zoo ask "Where do I leave my car?"` and wait.
+
+## Where do I leave my car?
+
+Behind the station; the first two hours are free.
+"""
+
+
+@pytest.fixture(scope="module")
+def zoo(suite: Suite) -> str:
+    """A collection with a list of frequent questions."""
+    with suite.client() as client:
+        put(client, [{"id": "faq", "title": "The zoo", "text": FREQUENT}], "zoo")
+    return "zoo"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("What does a ticket cost?", "Adults pay 12 euros"),
+        ("Can I take my dog along?", "Yes, on a leash"),
+        ("Where do I leave my car?", "Behind the station"),
+        ("Can I take my horse along?", ""),
+        ("Where do I sleep?", ""),
+    ],
+)
+def test_a_list_of_questions_is_answered_by_its_answers(
+    client: httpx.Client, zoo: str, query: str, expected: str
+) -> None:
+    """The words of a question stand above the sentence that answers it, and often in examples."""
+    answer = ask(client, query, zoo)
+    assert answer["abstained"] is not bool(expected)
+    assert expected in answer["answer"]
 
 
 @pytest.mark.parametrize("query", QUESTIONS)

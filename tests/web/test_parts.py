@@ -66,7 +66,8 @@ def test_markers_are_found_however_tokens_are_cut(parts: Browser) -> None:
         const node = document.createElement('div'), answer = new AnswerText(node, () => {});
         for (let at = 0; at < text.length; at += size) answer.write(text.slice(at, at + size));
         answer.finish({answer: text, citations: [{marker: '[1]'}, {marker: '[12]'}]});
-        found.push(JSON.stringify([...node.firstChild.childNodes].map((each) => each.dataset?.marker ?? each.data)));
+        const parts = [...node.firstChild.childNodes];
+        found.push(JSON.stringify(parts.map((each) => each.dataset?.marker ?? each.data)));
       }
       return [...new Set(found)].map(JSON.parse);
     """

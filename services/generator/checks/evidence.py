@@ -15,7 +15,7 @@ from ragline.v1.passage_pb2 import Passage
 # Scripts without spaces between words count letter by letter: kana and Chinese characters.
 _LETTER = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{_LETTER}]|[^\W_{_LETTER}]+(?:['\u2019.,][^\W_{_LETTER}]+)*")
-_CLOSING = " \t\n\"'`*_)]\u201d\u2019\u00bb"
+CLOSING = " \t\n\"'`*_)]\u201d\u2019\u00bb"
 # What a sentence's own score weighs against its passage's: tuned on squadshifts-newwiki and -amazon.
 PASSAGE_WEIGHT = 0.5
 # So many sentences are looked at for one answer, by their words.
@@ -26,7 +26,8 @@ MOST_SENTENCES = 1000
 class Sentence:
     """``text`` is ``passages[passage].text[start:end]``.
 
-    ``own`` says how well it answers the query by itself, ``score`` together with its passage.
+    ``own`` says how well it answers the query by itself, ``score`` together with its passage. ``question`` is
+    where the question begins that it follows, as in a list of frequent questions: it is scored with that.
     """
 
     passage: int
@@ -35,13 +36,24 @@ class Sentence:
     text: str
     own: float = 0.0
     score: float = 0.0
+    question: int | None = None
+
+    @property
+    def begin(self) -> int:
+        """Where that begins which is scored."""
+        return self.start if self.question is None else self.question
 
     @property
     def answers(self) -> bool:
         """Whether it can be an answer: it is no heading, no question, and no fragment of one or two words."""
-        if self.text.startswith("#") or self.text.rstrip(_CLOSING).endswith(("?", "\uff1f")):
+        if self.text.startswith("#") or self.asks:
             return False
         return len(WORD.findall(self.text)) > 2 or any(letter.isdigit() for letter in self.text)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is a question."""
+        return self.text.rstrip(CLOSING).endswith(("?", "\uff1f"))
 
 
 @lru_cache(maxsize=65_536)

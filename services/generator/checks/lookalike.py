@@ -41,12 +41,13 @@ def signs(query: str, found: Sequence[Sentence], passages: Sequence[Passage]) ->
         return NO_SIGNS
     best = answers[0]
     passage = passages[best.passage]
-    around = forms(f"{passage.title} {passage.section} {beside(best, found)}")
+    scored = passage.text[best.begin : best.end]
+    around = forms(f"{passage.title} {passage.section} {beside(best, found)} {scored}")
     needs = Needs(query)
     missing = {word for word in needs.words if not there(word, around)}
     return Signs(
         lead=best.own - answers[1].own if len(answers) > 1 else 0.0,
-        negated=float(needs.negated and not any(map(negates, words(best.text)))),
+        negated=float(needs.negated and not any(map(negates, words(scored)))),
         opposed=float(any(opposites(word) & around for word in missing)),
         number=float(bool(needs.numbers & missing)),
         name=float(bool((needs.names - PLAIN) & missing)),

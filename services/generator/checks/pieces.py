@@ -27,9 +27,10 @@ class Pieces:
         for each in sentences:
             hit = best[each.passage].hit
             begin, end = own(hit)
-            if not begin <= each.start <= each.end <= end:
+            if not begin <= each.begin <= each.end <= end:
                 self.places.append((len(self.candidates), None))
-                self.candidates.append(Candidate(text=heading(hit.passage, each.text)))
+                text = hit.passage.text[each.begin : each.end]
+                self.candidates.append(Candidate(text=heading(hit.passage, text)))
                 continue
             at = whole.get(each.passage)
             if at is None:
@@ -37,7 +38,7 @@ class Pieces:
                 self.candidates.append(Candidate(text=heading(hit.passage, hit.passage.text[begin:end])))
             # The heading stands before it, what comes before `begin` does not.
             shift = len(self.candidates[at].text) - end
-            self.candidates[at].spans.extend([each.start + shift, each.end + shift])
+            self.candidates[at].spans.extend([each.begin + shift, each.end + shift])
             self.places.append((at, counts[at]))
             counts[at] += 1
 
