@@ -24,6 +24,7 @@ from services.generator.sources import Scores, Sources
 AWAY = (Unavailable, TimedOut, Overloaded, Internal)
 # A question of the text speaks for the sentence behind it where both have this share of the query together.
 LEAST_ALIKE = 0.7
+NEARLY_ALL = 0.999  # of a sum of fractions
 
 log = structlog.get_logger(__name__)
 
@@ -153,10 +154,10 @@ def sentences(
     heads = [f"{passage.title} {passage.section}" for passage in passages]
     pieces, shares = [], []
     for each in following(split(passages)):
-        if repeats(query, each.text):
-            continue
         head, text = heads[each.passage], passages[each.passage].text
         share = overlap.share(head, text[each.begin : each.end])
+        if share > NEARLY_ALL and repeats(query, each.text):  # which no text without all the words can
+            continue
         alike = each.question is None or share >= LEAST_ALIKE
         pieces.append(each if alike else replace(each, question=None))
         shares.append(share if alike else overlap.share(head, each.text))
