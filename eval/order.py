@@ -136,7 +136,7 @@ def table(measured: Mapping[str, Measured], base: Order) -> str:
         cells: list[str] = [order]
         for field in ("contains", "cites"):
             one = compared(measured, order, base, field)
-            cells += [f"{mean(measured, order, field):.3f}", shown(one) if order != base else ""]
+            cells += [f"{mean(measured, order, field):.3f}", str(one) if order != base else ""]
         cells += [f"{mean(measured, order, 'own'):.3f}", f"{mean(measured, order, 'tokens'):.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -159,11 +159,6 @@ def mean(measured: Mapping[str, Measured], order: Order, field: str) -> float:
     """Of a figure: the mean of the sets' means."""
     sets = [[float(getattr(told, field)) for told in orders[order]] for orders in measured.values()]
     return sum(sum(values) / len(values) for values in sets) / len(sets)
-
-
-def shown(one: Difference) -> str:
-    """A difference with its interval."""
-    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
 
 
 def main(

@@ -80,6 +80,10 @@ class Difference:
     losses: int
     ties: int
 
+    def __str__(self) -> str:
+        """The mean with its interval."""
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 def difference(pairs: Sequence[Sequence[tuple[float, float]]], seed: int = 0) -> Difference:
     """Of (value, other) pairs, one sequence a set; the mean is that of the sets' means, each drawn by itself.

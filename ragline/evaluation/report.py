@@ -71,7 +71,7 @@ def versus(gap: Difference | None) -> list[str]:
     if gap is None:
         return ["", "", ""]
     chance = f"{gap.p:.4f}" if gap.p < 0.01 else f"{gap.p:.2f}"
-    return [f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]", chance, f"{gap.wins}/{gap.losses}/{gap.ties}"]
+    return [str(gap), chance, f"{gap.wins}/{gap.losses}/{gap.ties}"]
 
 
 def number(value: float | None, form: str) -> str:
