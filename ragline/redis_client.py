@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -100,6 +100,7 @@ class Server:
         self.lost = (*AWAY, AttributeError) if self.clustered else AWAY
         self.finding: asyncio.Task[Any] | None = None
         self.slots = asyncio.Semaphore(address.options.max_connections)
+        self.closed = False
 
     @property
     def clustered(self) -> bool:
@@ -113,6 +114,8 @@ class Server:
         Raises Unavailable where Redis is away: at once while the breaker is open, else within one timeout.
         Other errors of Redis (a wrong type, no memory left) pass through as they are.
         """
+        if self.closed:
+            raise Unavailable(f"{self.address.name} is not asked any more: this process ends.")
         async with self.slots:
             if not self.breaker.admit():
                 raise Unavailable(f"{self.address.name} does not answer.")
@@ -143,7 +146,17 @@ class Server:
         await asyncio.shield(self.finding)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, once the commands under way are done, for which they have their time.
+
+        A client of redis-py that is closed under a command connects anew, for nobody to close.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.timeout_s):
+                for _ in range(self.address.options.max_connections):
+                    await self.slots.acquire()
         if self.finding is not None:
             await asyncio.wait((self.finding,), timeout=self.timeout_s)
             self.finding.cancel()

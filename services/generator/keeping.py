@@ -97,9 +97,12 @@ class Answers:
             source = replay(kept, asked.found, like) if kept else self.keep(asked, make)
             async with aclosing(source) as events:
                 async for event in events:
-                    if claimed and self.cache and isinstance(event, Passages) and event.trial:
+                    # Nothing is coming that others could wait for. With the last event readers leave, and the
+                    # last reader ends this.
+                    over = isinstance(event, Outcome) or (isinstance(event, Passages) and event.trial)
+                    if claimed and self.cache and over:
                         claimed = False
-                        await self.cache.release(asked.key)  # nothing is coming that others could wait for
+                        await self.cache.release(asked.key)
                     yield event
         finally:
             if claimed and self.cache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,23 @@ async def test_one_goes_on_where_the_others_answer_is_not_to_be_kept(replica: Ma
     writer.go.set()
     assert await first == ("Ada Lund.", False)
     assert await waiting == ("Lund.", False)
+
+
+async def test_who_has_read_the_answer_leaves_nobody_waiting(replica: MakeAnswers) -> None:
+    """Readers leave with the answer in hand, and with the last one the task goes that wrote it."""
+    one, other = replica(), replica()
+    writer = Writer()
+    writer.degraded = ("llm",)
+    writer.go.set()
+    for _ in range(20):
+        async with aclosing(one.get(QUESTION, searched(), "variant", writer)) as events:
+            async for event in events:
+                if isinstance(event, Outcome):
+                    break
+        key = key_of(QUESTION, searched(), "variant")
+        assert other.cache and await other.cache.claim(key, 10)
+        await other.cache.release(key)
+    assert writer.written == 20
 
 
 async def test_nobody_elsewhere_waits_for_the_answer_of_a_scorer_on_trial(replica: MakeAnswers) -> None:

@@ -71,6 +71,62 @@ async def test_no_more_connections_than_allowed(redis_server: RedisServer) -> No
     await server.close()
 
 
+async def connections(server: RedisServer, name: str) -> int:
+    """How many connections there are of clients that gave themselves that name."""
+    watch = redis_client.open(f"{server.url}?timeout_s=10")
+    async with watch.guard() as client:
+        found = sum(each["name"] == name for each in await client.client_list())
+    await watch.close()
+    return found
+
+
+async def test_it_closes_when_the_commands_under_way_are_done(redis_server: RedisServer) -> None:
+    server = redis_client.open(f"{redis_server.url}?timeout_s=10")
+    name, key, begun = uuid.uuid4().hex, uuid.uuid4().hex, asyncio.Event()
+
+    async def wait_for_one() -> bytes:
+        async with server.guard() as client:
+            begun.set()
+            pipeline = client.pipeline(transaction=False).client_setname(name).blpop([key])
+            return (await pipeline.execute())[1][1]
+
+    waiting = asyncio.create_task(wait_for_one())
+    await begun.wait()
+    while not await connections(redis_server, name):
+        await asyncio.sleep(0.01)
+    closing = asyncio.create_task(server.close())
+    await asyncio.sleep(0.05)
+    async with redis_client.open(f"{redis_server.url}?timeout_s=10").guard() as client:
+        await client.rpush(key, b"done")
+        await client.aclose()
+    assert await waiting == b"done"
+    await closing
+    assert await connections(redis_server, name) == 0
+    await server.close()
+    with pytest.raises(Unavailable, match="not asked any more"):
+        async with server.guard():
+            pass
+
+
+async def test_it_closes_without_what_hangs(redis_server: RedisServer) -> None:
+    server = redis_client.open(f"{redis_server.url}?timeout_s=0.3")
+    name, begun = uuid.uuid4().hex, asyncio.Event()
+
+    async def hang() -> None:
+        async with server.guard(timeout_s=60) as client:
+            await client.client_setname(name)
+            begun.set()
+            await asyncio.Event().wait()
+
+    hanging = asyncio.create_task(hang())
+    await begun.wait()
+    await server.close()
+    assert await connections(redis_server, name) == 0
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A key, and a certificate of this machine that is signed with it."""
