@@ -134,7 +134,8 @@ async def test_who_has_read_the_answer_leaves_nobody_waiting(replica: MakeAnswer
                 if isinstance(event, Outcome):
                     break
         key = key_of(QUESTION, searched(), "variant")
-        assert other.cache and await other.cache.claim(key, 10)
+        assert other.cache
+        assert await other.cache.claim(key, 10)
         await other.cache.release(key)
     assert writer.written == 20
 

@@ -75,7 +75,7 @@ async def connections(server: RedisServer, name: str) -> int:
     """How many connections there are of clients that gave themselves that name."""
     watch = redis_client.open(f"{server.url}?timeout_s=10")
     async with watch.guard() as client:
-        found = sum(each["name"] == name for each in await client.client_list())
+        found: int = sum(each["name"] == name for each in await client.client_list())
     await watch.close()
     return found
 
@@ -88,11 +88,12 @@ async def test_it_closes_when_the_commands_under_way_are_done(redis_server: Redi
         async with server.guard() as client:
             begun.set()
             pipeline = client.pipeline(transaction=False).client_setname(name).blpop([key])
-            return (await pipeline.execute())[1][1]
+            popped: bytes = (await pipeline.execute())[1][1]
+            return popped
 
     waiting = asyncio.create_task(wait_for_one())
     await begun.wait()
-    while not await connections(redis_server, name):
+    while not await connections(redis_server, name):  # noqa: ASYNC110 - Redis has none to wait on
         await asyncio.sleep(0.01)
     closing = asyncio.create_task(server.close())
     await asyncio.sleep(0.05)
