@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
 from pydantic import BaseModel, Field
 from sse_starlette import ServerSentEvent
 from starlette.datastructures import Headers, MutableHeaders
@@ -151,7 +151,7 @@ def describe(components: dict[str, Any]) -> None:
 
 
 def chunks(
-    request: Request, objects: AsyncIterator[Mapping[str, Any]], names: Names, *, heartbeat_s: float = HEARTBEAT_S
+    objects: AsyncIterator[Mapping[str, Any]], names: Names, *, heartbeat_s: float = HEARTBEAT_S
 ) -> Response:
     """A stream of objects that ``[DONE]`` ends; one that fails ends with an error object and without it."""
     return Chunks(objects, names, heartbeat_s)

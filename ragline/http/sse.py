@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import structlog
-from fastapi import Request, Response
+from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 Event = tuple[str, Mapping[str, Any]]
 
 
-def sse(request: Request, events: AsyncIterator[Event], *, heartbeat_s: float = HEARTBEAT_S) -> Response:
+def sse(events: AsyncIterator[Event], *, heartbeat_s: float = HEARTBEAT_S) -> Response:
     """A stream of ``events`` (type, data): ``event: token``, ``data: {...}``.
 
     The response begins with the first event, so what fails before it has a proper status. A failure after

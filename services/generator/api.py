@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragline.errors import InvalidRequest, TooLarge
@@ -219,7 +219,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
         responses={200: EVENT_STREAM},
         summary="Answer a question from a collection",
     )
-    async def generate(body: GenerateBody, request: Request) -> Response:
+    async def generate(body: GenerateBody) -> Response:
         """Search, rerank, write, check: each sentence is backed by a quote, or there is an abstention.
 
         With ``stream``: events ``passages``, ``token``, ``citation``, ``usage``, then ``done`` with the whole
@@ -227,7 +227,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
         """
         asked = asking.question(question(body), limits)
         if body.stream:
-            return sse(request, answering(answerer, asked))
+            return sse(answering(answerer, asked))
         return as_json(wire.answer(await answerer.answer(asked)))
 
     @routes.post(
@@ -236,7 +236,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
         responses={200: EVENT_STREAM},
         summary="Summarise a text or documents",
     )
-    async def summarize(body: SummarizeBody, request: Request) -> Response:
+    async def summarize(body: SummarizeBody) -> Response:
         """Long input is summarised section by section, then the sections' summaries.
 
         With ``stream``: events ``progress`` (which documents, and how many of the parts are done), ``token``,
@@ -245,7 +245,7 @@ def router(answerer: Answerer, summarizer: Summarizer, limits: asking.Limits, ma
         texts = checked(body, max_documents, limits)
         max_tokens = asking.answer_tokens(body.max_tokens, limits)
         if body.stream:
-            return sse(request, summarizing(summarizer, texts, max_tokens))
+            return sse(summarizing(summarizer, texts, max_tokens))
         return as_json(wire.summary(await summarizer.summarize(texts, max_tokens)))
 
     return routes

@@ -176,9 +176,9 @@ def job_routes(intake: Intake, documents: Documents) -> APIRouter:
     @routes.get(
         "/jobs/{job_id}/events", summary="Follow a job", response_class=Response, responses={200: EVENT_STREAM}
     )
-    async def events(job_id: str, request: Request) -> Response:
+    async def events(job_id: str) -> Response:
         """Server-sent events: `progress` with the job at each change, at last `done`, `failed` or `cancelled`."""
-        return sse(request, progress(intake, documents, job_id))
+        return sse(progress(intake, documents, job_id))
 
     return routes
 

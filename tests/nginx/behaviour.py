@@ -104,7 +104,7 @@ async def carry_out(gates: Gates, orders: dict[str, Any], request: Request) -> R
         case "fill":
             return Response(b'"' + b"x" * orders["bytes"] + b'"', media_type="application/json")
         case "stream":
-            return sse(request, events(gates, orders), heartbeat_s=orders.get("heartbeat_s", 10))
+            return sse(events(gates, orders), heartbeat_s=orders.get("heartbeat_s", 10))
         case "stream plainly":
             frames = ({"event": name, "data": str(data)} async for name, data in events(gates, orders))
             return EventSourceResponse(frames, headers={"X-Accel-Buffering": ""})

@@ -70,7 +70,7 @@ def shop(do: Do = nothing, events: Callable[[], AsyncIterator[Any]] = none, **op
 
     @router.get("/stream")
     async def stream(request: Request) -> Response:
-        return sse(request, events(), heartbeat_s=options.get("heartbeat_s", 10))
+        return sse(events(), heartbeat_s=options.get("heartbeat_s", 10))
 
     kept = {name: value for name, value in options.items() if name != "heartbeat_s"}
     return create_app("shop", [router], **{"checks": {}, **kept})

@@ -171,9 +171,9 @@ def batch_routes(intake: Intake, max_mb: int) -> APIRouter:
         response_class=Response,
         responses={200: EVENT_STREAM},
     )
-    async def events(batch_id: BatchId, request: Request) -> Response:
+    async def events(batch_id: BatchId) -> Response:
         """Server-sent events: `progress` with the batch at each change; then `done`, `failed` or `cancelled`."""
-        return sse(request, progress(batches, batch_id))
+        return sse(progress(batches, batch_id))
 
     return routes
 

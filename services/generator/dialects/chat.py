@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from ragline import context
 from ragline.errors import NotFound
@@ -43,7 +43,7 @@ def router(answerer: Answerer, limits: asking.Limits, profiles: Profiles) -> API
         openapi_extra=openai.dialect(**NAMES),
         summary="Answer the last message from a collection, as OpenAI's clients expect it",
     )
-    async def complete(body: ChatBody, request: Request) -> Response:
+    async def complete(body: ChatBody) -> Response:
         """The answer of /generate, with its citations in `message.citations`.
 
         With `stream`: chunks, the citations in their deltas, and at last one with `finish_reason` and `ragline`,
@@ -57,7 +57,7 @@ def router(answerer: Answerer, limits: asking.Limits, profiles: Profiles) -> API
             usage=bool(body.stream_options and body.stream_options.include_usage),
         )
         if body.stream:
-            return openai.chunks(request, telling.chunks(naming(answerer.stream(asked))), NAMES)
+            return openai.chunks(telling.chunks(naming(answerer.stream(asked))), NAMES)
         # What breaks off before it is whole is made anew, unseen.
         whole = await telling.whole(naming(answerer.events(asked)))
         return Response(orjson.dumps(whole), media_type="application/json")
