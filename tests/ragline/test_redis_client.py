@@ -110,7 +110,7 @@ async def test_it_closes_when_the_commands_under_way_are_done(redis_server: Redi
 
 
 async def test_it_closes_without_what_hangs(redis_server: RedisServer) -> None:
-    server = redis_client.open(f"{redis_server.url}?timeout_s=0.3")
+    server = redis_client.open(f"{redis_server.url}?timeout_s=2")
     name, begun = uuid.uuid4().hex, asyncio.Event()
 
     async def hang() -> None:
