@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from services.retriever.sparse import Damaged, Entry, Sparse, SparseBackend
+from tests.retriever.harm import flip, put
 
 ADDED = 40
 
@@ -186,14 +187,12 @@ def test_a_flipped_byte_changes_nothing_or_is_seen(index: Sparse, backend: Spars
     held, seen = index.rows().tolist(), 0
     for file in [file for file in sorted(folder.iterdir()) if file.stat().st_size]:
         whole = file.read_bytes()
-        content = bytearray(whole)
-        content[len(content) // 3] ^= 0x40
-        file.write_bytes(content)
+        flip(file)
         try:
             assert backend.open(folder).rows().tolist() == held
         except Damaged:
             seen += 1
-        file.write_bytes(whole)
+        put(file, whole)
     assert seen
     assert backend.open(folder).rows().tolist() == held
 

@@ -9,6 +9,7 @@ import pytest
 from services.retriever import sparse
 from services.retriever.sparse import Damaged, Entry
 from services.retriever.sparse.tantivy import Tantivy, TantivyIndex, load
+from tests.retriever.harm import flip, put
 from tests.retriever.sparse.conftest import TEXTS
 
 
@@ -26,9 +27,7 @@ def index(backend: Tantivy, tmp_path: Path) -> TantivyIndex:
 def test_a_flipped_byte_is_seen(index: TantivyIndex, backend: Tantivy, tmp_path: Path, suffix: str) -> None:
     index.close()
     file = next((tmp_path / "index").glob(f"*.{suffix}"))
-    content = bytearray(file.read_bytes())
-    content[len(content) // 3] ^= 0x40
-    file.write_bytes(content)
+    flip(file)
     with pytest.raises(Damaged, match=file.name):
         backend.open(tmp_path / "index")
 
@@ -38,7 +37,7 @@ def test_a_missing_cut_or_foreign_file_is_seen(index: TantivyIndex, backend: Tan
     file = next(folder.glob("*.idx"))
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"short"):
-        file.write_bytes(content)
+        put(file, content)
         with pytest.raises(Damaged):
             backend.open(folder)
     file.unlink()

@@ -13,6 +13,7 @@ from services.retriever import dense, stores
 from services.retriever.dense import flat
 from services.retriever.sparse import Damaged, Entry, Sparse, SparseBackend
 from services.retriever.stores import embedded
+from tests.retriever.harm import put, truncate
 from tests.retriever.parts import KEY, content, words_of
 from tests.retriever.sparse.conftest import TEXTS, loaded
 
@@ -32,10 +33,10 @@ def test_a_damaged_manifest_or_file_is_named(index: Sparse, backend: SparseBacke
     for file in [*folder.glob("*.seg"), *folder.glob("*.toc"), folder / "manifest.json"]:
         whole = file.read_bytes()
         for harmed in (whole[:-1], b"", whole[:9] + b"?" + whole[10:]):
-            file.write_bytes(harmed)
+            put(file, harmed)
             with pytest.raises(Damaged, match=file.name):
                 backend.open(folder)
-        file.write_bytes(whole)
+        put(file, whole)
     assert len(backend.open(folder).rows()) == len(TEXTS)
 
 
@@ -94,7 +95,7 @@ async def test_a_store_works_with_it_and_builds_it_again(backend: SparseBackend,
     assert list(store.verify(stores.Scope(), mend=False)) == []
     store.close()
     segment = next((tmp_path / "store" / "sparse").rglob("*.seg"))
-    segment.write_bytes(segment.read_bytes()[:-1])
+    truncate(segment)
     store = embedded.load(parts)
     assert words_of(store, "passage") == ["passage about cars"]
     store.close()

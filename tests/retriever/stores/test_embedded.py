@@ -17,6 +17,7 @@ from ragline.settings import SettingsError
 from services.retriever import filters
 from services.retriever.stores import Key
 from services.retriever.stores.embedded import EmbeddedStore
+from tests.retriever.harm import flip
 from tests.retriever.parts import KEY, check, content, nearest, open_store, vector, words_of
 
 
@@ -51,11 +52,8 @@ def remove(sparse: Path) -> None:
     shutil.rmtree(sparse)
 
 
-def flip(sparse: Path) -> None:
-    file = next(sparse.glob("1/*.idx"))
-    content = bytearray(file.read_bytes())
-    content[10] ^= 1
-    file.write_bytes(content)
+def flip_postings(sparse: Path) -> None:
+    flip(next(sparse.glob("1/*.idx")))
 
 
 def forget_meta(sparse: Path) -> None:
@@ -76,7 +74,7 @@ def wrong_rows(sparse: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("harm", [remove, flip, forget_meta, older_version, wrong_rows])
+@pytest.mark.parametrize("harm", [remove, flip_postings, forget_meta, older_version, wrong_rows])
 def test_a_sparse_index_in_doubt_is_rebuilt_and_said(folder: Path, harm: Callable[[Path], None]) -> None:
     harm(folder / "sparse")
     store, warnings = reopened(folder)

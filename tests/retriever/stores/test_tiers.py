@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from services.retriever.dense import Layered
 from services.retriever.stores import Rows, _builder, _files
 from services.retriever.stores._snapshot import Snapshot
 from services.retriever.stores.embedded import EmbeddedStore
+from tests.retriever.harm import flip, truncate
 from tests.retriever.parts import KEY, check, content, open_store, open_tiered, tiers, vector
 
 MODEL = {name: [f"passage {n} of {name}" for n in range(12)] for name in "abcd"}
@@ -68,16 +68,6 @@ def test_a_store_opens_with_what_was_built_before(folder: Path) -> None:
     check(store, LEFT)
     store.close()
     assert warnings == []
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def truncate(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - 1)
 
 
 def remove(file: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ragline.v1.retriever_pb2 import Finding
 from services.retriever.stores import Key, Scope
 from services.retriever.stores.embedded import EmbeddedStore
+from tests.retriever.harm import flip
 from tests.retriever.parts import KEY, check, content, open_store, open_tiered
 
 TEXTS = {f"d{n}": [f"passage {i} of document number {n}" for i in range(1 + n % 3)] for n in range(8)}
@@ -104,10 +105,7 @@ def lose_the_index(store: EmbeddedStore) -> None:
 
 def damage_words_on_the_disk(store: EmbeddedStore) -> None:
     folder = store.held[KEY].texts.folder
-    file = max(folder.glob("*.pos"), key=lambda each: each.stat().st_size)
-    whole = file.read_bytes()
-    file.unlink()  # what is mapped stays as it was
-    file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    flip(max(folder.glob("*.pos"), key=lambda each: each.stat().st_size))
 
 
 DERIVED: list[tuple[str, Callable[[EmbeddedStore], None]]] = [
@@ -208,10 +206,7 @@ async def test_damaged_files_of_vectors_are_written_anew(tmp_path: Path) -> None
     for name, texts in TEXTS.items():
         await store.upsert(KEY, content(name, texts))
     assert store.builder.wait(60)
-    file = next(iter(store.held[KEY].files.folder.glob("*.faiss")))
-    whole = bytearray(file.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    file.write_bytes(whole)
+    flip(next(iter(store.held[KEY].files.folder.glob("*.faiss"))))
     assert [(each.part, each.mended) for each in found(store)] == [("dense", False)]
     assert [(each.part, each.mended) for each in found(store, mend=True)] == [("dense", True)]
     assert found(store) == []
