@@ -27,7 +27,7 @@ from services.generator.summaries.summing import Writing, focused
 # A part is at most this long: small models lose the thread sooner than their context ends.
 PART_TOKENS = 1200
 OVERHEAD_TOKENS = 120
-# Each round must leave at most this share of the last one's text, so that rounds come to an end.
+# Each round must leave at most this share of the last one's text.
 SHRINK = 0.7
 
 
@@ -168,7 +168,7 @@ class Summarizer:
                         reduced[at] = block
                         done += 1
                         yield Progress(titled, done, max(planned, done))
-                left = parts(shorter([block for block in reduced if block], left), budget)
+                left = fewer([block for block in reduced if block], left, budget)
                 planned = done + len(left)
             made = Made({each.id: each.quoted for each in found}, self.guards.answer if self.guards else None)
             async with aclosing(made.told(work.summary(left[0], max_tokens) if left else None)) as events:
@@ -206,10 +206,22 @@ class Summarizer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def shorter(reduced: Sequence[Block], before: Sequence[Part]) -> list[Block]:
-    """The summaries, as far as they are shorter than what they sum up; what is over comes from the end of each."""
+def fewer(reduced: Sequence[Block], before: Sequence[Part], budget: int) -> list[Part]:
+    """The summaries of ``before`` in fewer parts than those, so that rounds come to an end.
+
+    They mostly are fewer. Headings may take so much of the room that they are not: then the summaries give way,
+    at the worst to one character each, of which two always fit under their headings.
+    """
+    share = SHRINK
+    while len(made := parts(shorter(reduced, before, share), budget)) >= len(before):
+        share /= 2
+    return made
+
+
+def shorter(reduced: Sequence[Block], before: Sequence[Part], share: float) -> list[Block]:
+    """The summaries, no longer than a share of what they sum up; what is over comes from the end of each."""
     length = sum(len(part.text) for part in before)
-    most = int(SHRINK * length)
+    most = int(share * length)
     total = sum(len(piece.text) for block in reduced for piece in block.pieces)
     if total <= most:
         return [block for block in reduced if block.pieces]
@@ -234,7 +246,7 @@ def summary_of(
     """The whole of a summary that is made; ``findings`` are those of its texts."""
     return Summary(
         summary=made.said,
-        usage=work.usage,
+        usage=work.spending.usage,
         timings_ms=clock.total({}),
         model=work.model,
         degraded=work.degraded,
