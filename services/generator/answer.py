@@ -197,7 +197,7 @@ class Answerer:
         self, question: Question, found: SearchResponse
     ) -> AsyncGenerator[Event | Anew | Outcome, None]:
         """Everything after the search; ``Outcome`` is the last event."""
-        clock = Clock()
+        clock, spending = Clock(), Spending()
         with clock.stage("rerank"):
             ranking = await rank(self.sources, question, found.results[0])
         findings: tuple[Finding, ...] = ()
@@ -221,21 +221,22 @@ class Answerer:
         )
         chain = self.llms.chain(question.llm)
         if held.sentences and held.chance >= self.choices.abstain_below:
-            async for event in chain.write(lambda llm: draft.write(chain, llm)):
-                yield event
-                if isinstance(event, Anew):
-                    yield shown  # who comes late begins here
+            with spending.stage("generate"):
+                async for event in chain.write(lambda llm: draft.write(chain, llm)):
+                    yield event
+                    if isinstance(event, Anew):
+                        yield shown  # who comes late begins here
         checker = draft.checker
         asked = draft.prompt or draft.ask(self.llms.chosen(question.llm))
         if abstained := not checker.said:
             yield Token(checker.say(abstain.refusal(question.collection, checker.passages)))
-        yield Spent(draft.usage)
+        yield Spent(spending.usage)
         yield Outcome(
             answer=checker.answer,
             citations=tuple(checker.citations),
             abstained=abstained,
             degraded=tuple(dict.fromkeys((*found.degraded, *held.degraded, *chain.degraded, *checker.degraded))),
-            usage=draft.usage,
+            usage=spending.usage,
             model=checker.model or self.llms.chosen(question.llm).name,
             finish=checker.finish,
             prompt=asked.id,

@@ -9,7 +9,7 @@ from services.generator.chain import Chain
 from services.generator.checks.checking import Checker
 from services.generator.clock import Clock
 from services.generator.events import Cited, Question, Token
-from services.generator.llms import LLM, Usage
+from services.generator.llms import LLM
 from services.generator.prompt import Prompt
 
 
@@ -25,13 +25,7 @@ class Draft:
         self.prompt_for = ask
         self.prompt: Prompt | None = None
         self.checker = fresh()
-        self.void = Usage()
         self.whole = True
-
-    @property
-    def usage(self) -> Usage:
-        """What all tries took."""
-        return self.void + self.checker.usage
 
     def ask(self, llm: LLM) -> Prompt:
         """What the LLM is asked."""
@@ -42,7 +36,6 @@ class Draft:
     async def write(self, chain: Chain, llm: LLM) -> AsyncGenerator[Token | Cited, None]:
         """What one LLM says and the passages support; what one said that failed is void."""
         if not self.whole:
-            self.void = self.usage
             self.checker = self.fresh()
         self.whole = False
         said = self.checker.check(llm, self.ask(llm), self.question)

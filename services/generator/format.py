@@ -139,7 +139,6 @@ class Form(Checker):
             async with aclosing(pieces):
                 async for piece in pieces:
                     text += piece.text
-                    self.usage += piece.usage or type(self.usage)()
                     self.finish = piece.finish or self.finish
         return text
 

@@ -1,4 +1,4 @@
-"""Adds up what LLMs take for a request before its answer is begun, by whichever step asked them."""
+"""Adds up what LLMs take for a request, by whichever step asked them, and however their texts ended."""
 
 from __future__ import annotations
 

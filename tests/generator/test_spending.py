@@ -61,9 +61,9 @@ class Took:
         )
 
 
-def counted() -> Took:
+def counted(model: str = "spent") -> Took:
     """What the metrics say that the model took for the tenant so far."""
-    by = {"tenant": "default", "model": "spent"}
+    by = {"tenant": "default", "model": model}
     tokens = [
         REGISTRY.get_sample_value("ragline_llm_tokens_total", {**by, "direction": direction}) or 0.0
         for direction in ("in", "out")
@@ -150,6 +150,22 @@ async def test_a_kept_answer_took_what_came_before_it(client: httpx.AsyncClient)
     agree(told(events["usage"]), counted() - before)
     assert events["usage"] == events["done"]["usage"]
     assert 0 < events["usage"]["prompt_tokens"] < first["usage"]["prompt_tokens"]
+
+
+async def test_a_try_that_ran_out_of_time(retriever: grpc.aio.Channel) -> None:
+    """What it said is void, and was written all the same."""
+    reciter = world.Reciter(pauses_after=2)
+    made = world.answerer(retriever, None, llm=Counted(reciter, Tenants(1)))
+    made.llms = world.roster(Counted(reciter, Tenants(1)), timeout_s=1.0)
+    before = counted(reciter.name)
+    done = await made.answer(Question("default", "default", "Who is the mayor of Brell?", 5, 100))
+    assert done.outcome.degraded == ("llm", "llm:reciter")
+    took = counted(reciter.name) - before
+    assert took.completion_tokens > 0
+    assert (done.outcome.usage.prompt_tokens, done.outcome.usage.completion_tokens) == (
+        took.prompt_tokens,
+        took.completion_tokens,
+    )
 
 
 async def test_over_grpc(answerer: Answerer) -> None:

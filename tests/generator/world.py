@@ -18,6 +18,7 @@ from ragline.errors import InvalidRequest, NotFound, Unavailable
 from ragline.grpc_server import GrpcServer
 from ragline.v1 import retriever_pb2, retriever_pb2_grpc
 from ragline.v1.passage_pb2 import Passage
+from services.generator.accounting import Counted, Tenants, counted
 from services.generator.answer import Answerer, Choices
 from services.generator.checks.evidence import Overlap
 from services.generator.guarding import Chain
@@ -202,8 +203,9 @@ def answerer(
 
 
 def roster(*llms: LLM | None, timeout_s: float = 60.0) -> Roster:
-    """The LLMs by their names, each standing in for those before it."""
-    named = {llm.name: llm for llm in llms if llm}
+    """The LLMs by their names, counted as in production, each standing in for those before it."""
+    counts = Tenants(100)
+    named = {llm.name: llm if isinstance(llm, Counted) else counted(llm, counts) for llm in llms if llm}
     return Roster({**named, "extractive": Extractive()}, list(named) or ["extractive"], timeout_s)
 
 

@@ -17,7 +17,7 @@ from services.generator.checks.judging import Judge
 from services.generator.checks.markers import shown, unmarked
 from services.generator.clock import Clock
 from services.generator.events import Cited, Finding, Policy, Question, Token, Unsupported
-from services.generator.llms import LLM, Finish, Usage
+from services.generator.llms import LLM, Finish
 from services.generator.prompt import NO_ANSWER, Prompt, Style
 
 
@@ -76,7 +76,6 @@ class Checker:
         self.unsupported: list[Unsupported] = []
         self.pointers: dict[str, tuple[str, ...]] = {}
         self.findings: list[Finding] = []
-        self.usage = Usage()
         self.finish: Finish = "stop"
         self.model = ""
 
@@ -108,8 +107,6 @@ class Checker:
         async with aclosing(pieces):
             async for piece in pieces:
                 self.clock.add("generate", time.perf_counter() - began)
-                if piece.usage:
-                    self.usage += piece.usage
                 self.finish = piece.finish or self.finish
                 for event in await self.passed(claims.feed(piece.text), llm.style):
                     yield event

@@ -13,10 +13,11 @@ from services.generator.checks.citations import Citer, Needs, number, unmarked
 from services.generator.checks.claims import Claims
 from services.generator.checks.evidence import Overlap, Sentence, words
 from services.generator.events import Anew
-from services.generator.llms import LLM, Finish, Usage
+from services.generator.llms import LLM, Finish
 from services.generator.prompts import Prompts
 from services.generator.prompts.writing import summary
 from services.generator.roster import LAST, Roster
+from services.generator.spending import Spending
 from services.generator.summaries import centrality
 from services.generator.summaries.outline import Part, Piece
 
@@ -37,7 +38,7 @@ class Writing:
         self.prompts = prompts
         self.llm = llm
         self.query = query
-        self.usage = Usage()
+        self.spending = Spending()
         self.model = llms.chosen(llm).name
         self.degraded: tuple[str, ...] = ()
         self.finish: Finish = "stop"
@@ -61,9 +62,10 @@ class Writing:
                         yield Piece(claim, part.origins(found.start, found.end)[:MOST_ORIGINS] if found else ())
 
         chain = self.llms.chain(self.llm)
-        async with aclosing(chain.write(attempt)) as claims:
-            async for claim in claims:
-                yield claim
+        with self.spending.stage("summary"):
+            async with aclosing(chain.write(attempt)) as claims:
+                async for claim in claims:
+                    yield claim
         self.degraded = tuple(dict.fromkeys([*self.degraded, *chain.degraded]))
 
     def ranked(self, sentences: Sequence[Sentence]) -> list[Sentence]:
@@ -81,7 +83,6 @@ class Writing:
         seen: set[str] = set()
         async with aclosing(llm.generate(ask, max_tokens=max_tokens, temperature=0.0)) as pieces:
             async for piece in pieces:
-                self.usage += piece.usage or Usage()
                 self.finish = piece.finish or self.finish
                 for claim in fresh(claims.feed(piece.text), seen):
                     yield claim
