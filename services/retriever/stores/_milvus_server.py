@@ -28,7 +28,8 @@ WRITE_ROWS = 1000  # in one call: well within what one message may hold
 DELETE_ROWS = 10_000
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAUTHENTICATED)
 NOT_LOADED = 101  # Milvus' code
-AWAY_CODES = (2, 65535)  # of pymilvus: it could not connect, or was told nothing
+# Of pymilvus: it could not connect, was told nothing, or asked again until it gave up, which has gRPC's code.
+AWAY_CODES = (2, 65535, *AWAY)
 
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import numpy as np
 import pytest
 
@@ -240,6 +241,26 @@ def tmp_redis(store: MilvusStore) -> str:
     """The Redis of a store."""
     host, port = store.redis.address.hosts[0]
     return f"redis://{host}:{port}"
+
+
+@pytest.mark.parametrize(
+    ("code", "is_away"),
+    [
+        (2, True),
+        (65535, True),
+        (grpc.StatusCode.UNAVAILABLE, True),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, True),
+        (grpc.StatusCode.INVALID_ARGUMENT, False),
+        (1100, False),
+    ],
+)
+def test_who_is_away_and_who_refuses(milvus_installed: None, code: int | grpc.StatusCode, is_away: bool) -> None:
+    """The codes that pymilvus gives its errors: numbers of its own, Milvus' and gRPC's."""
+    from pymilvus.exceptions import MilvusException
+
+    from services.retriever.stores._milvus_server import away
+
+    assert away(MilvusException(code, "a message")) == is_away
 
 
 async def test_milvus_away_is_said_at_once_and_it_comes_back(
