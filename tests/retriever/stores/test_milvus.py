@@ -256,7 +256,7 @@ def tmp_redis(store: MilvusStore) -> str:
 )
 def test_who_is_away_and_who_refuses(milvus_installed: None, code: int | grpc.StatusCode, is_away: bool) -> None:
     """The codes that pymilvus gives its errors: numbers of its own, Milvus' and gRPC's."""
-    from pymilvus.exceptions import MilvusException
+    from pymilvus import MilvusException
 
     from services.retriever.stores._milvus_server import away
 
