@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from ragline.models import ModelStore
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 # A slow or busy machine is no fault of the code under test.
-hypothesis_settings.register_profile("ragline", deadline=None)
+hypothesis_settings.register_profile("ragline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("ragline")
 
 

@@ -142,7 +142,7 @@ steps = st.lists(
         Phase.reuse,
         Phase.generate,
     ],  # an example takes a second: the first that fails will do
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_each_sees_its_own_and_nothing_else(
     stub: Stub, tenants: list[str], collections: list[str], changes: list[tuple[int, str, str]], asked: object

@@ -140,7 +140,11 @@ class LocalCacheContract(CacheContract):
     @settings(
         max_examples=30,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+            HealthCheck.too_slow,
+        ],
     )
     @given(operations=OPERATIONS)
     async def test_it_behaves_as_a_dictionary_that_forgets_in_time(

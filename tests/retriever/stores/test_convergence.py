@@ -113,7 +113,11 @@ def test_any_delivery_ends_the_same(delivery: tuple[list[Write], list[Message]])
 
 
 # Each takes half a second on milvus-lite; what differs from SQLite is tried by the contract, too.
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(deliveries())
 def test_any_delivery_to_milvus_ends_the_same(
     request: pytest.FixtureRequest, delivery: tuple[list[Write], list[Message]]
