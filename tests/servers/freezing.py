@@ -28,9 +28,10 @@ def freeze(pid: int, *, group: bool = False) -> None:
 def states(pid: int, *, group: bool) -> Iterator[str]:
     """The states of all threads."""
     for process in members(pid) if group else [Path(f"/proc/{pid}")]:
-        for thread in (process / "task").glob("*/stat"):
-            with contextlib.suppress(OSError):  # it has just ended
-                yield fields(thread)[0]
+        with contextlib.suppress(OSError):  # it has just ended
+            for thread in (process / "task").iterdir():
+                with contextlib.suppress(OSError):
+                    yield fields(thread / "stat")[0]
 
 
 def members(group: int) -> Iterator[Path]:

@@ -154,7 +154,7 @@ class Nginx(Started):
         for child in Path(f"/proc/{master}/task/{master}/children").read_text().split():
             try:
                 title = Path(f"/proc/{child}/cmdline").read_bytes()
-            except FileNotFoundError:
+            except OSError:  # it has just ended
                 continue
             if title.startswith(b"nginx: worker process") and b"shutting down" not in title:
                 found.add(int(child))
