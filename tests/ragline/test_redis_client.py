@@ -96,10 +96,11 @@ async def test_it_closes_when_the_commands_under_way_are_done(redis_server: Redi
     while not await connections(redis_server, name):  # noqa: ASYNC110 - Redis has none to wait on
         await asyncio.sleep(0.01)
     closing = asyncio.create_task(server.close())
-    await asyncio.sleep(0.05)
-    async with redis_client.open(f"{redis_server.url}?timeout_s=10").guard() as client:
+    await asyncio.sleep(0.05)  # it has begun, and would have broken off what is under way
+    other = redis_client.open(f"{redis_server.url}?timeout_s=10")
+    async with other.guard() as client:
         await client.rpush(key, b"done")
-        await client.aclose()
+    await other.close()
     assert await waiting == b"done"
     await closing
     assert await connections(redis_server, name) == 0

@@ -14,6 +14,7 @@ from services.reranker.scorers import _recipe as recipe
 from services.reranker.scorers._product import product
 
 DIMENSIONS = 24
+HALF = 5e-4  # the factors of passages are kept in half precision
 
 
 def unit(rows: maxsim.Floats) -> maxsim.Floats:
@@ -46,10 +47,12 @@ def rows(passage: PackedTokens) -> list[list[float]]:
     return made
 
 
-def rough(query: maxsim.Floats) -> float:
-    """How far a cosine may be off that is taken with seven bits of the query: half a step in each dimension."""
-    greatest = float(np.abs(query).max(initial=0.0))
-    return greatest / maxsim.MOST / 2 * math.sqrt(query.shape[1]) + 1e-5
+def in_steps(query: maxsim.Floats) -> maxsim.Floats:
+    """The query as the kernel has it: each row in whole steps of its own, none off by more than half a step."""
+    made = maxsim.whole(query, query.shape[1])
+    rounded = (made.numbers * made.steps).T.astype(np.float32)
+    assert (np.abs(rounded - query) <= made.steps[:, None] * 0.5001).all()
+    return rounded
 
 
 def naive(query: maxsim.Floats, weight: maxsim.Floats, passage: PackedTokens) -> float:
@@ -80,11 +83,11 @@ def test_kernel_equals_the_naive_one(
     weight = random.uniform(0.1, 1.25, pieces).astype(np.float32)
     passages = [passage(random, length, dimensions, bits) for length in lengths]
     scores = recipe.maxsim(query, weight, passages)
-    assert scores == pytest.approx([naive(query, weight, each) for each in passages], abs=rough(query))
+    assert scores == pytest.approx([naive(in_steps(query), weight, each) for each in passages], abs=HALF)
     assert maxsim.best(query, passages, block) == pytest.approx(maxsim.best(query, passages, 10_000), abs=1e-6)
     for each, most in zip(passages, maxsim.best(query, passages).T, strict=True):
         if len(each):
-            assert maxsim.similarities(query, each).max(axis=1) == pytest.approx(most, abs=2 * rough(query))
+            assert maxsim.similarities(in_steps(query), each).max(axis=1) == pytest.approx(most, abs=HALF)
 
 
 def test_products_are_exact_at_the_greatest_numbers() -> None:
